@@ -1,0 +1,200 @@
+package api
+
+import "time"
+
+// Observed is what one engine was seen to hold, with what the agent itself knows about
+// it. It is immutable; a change makes a new one. Maps must not be written by readers.
+type Observed struct {
+	// Complete is false until the first full list succeeded: nothing is pruned before.
+	Complete bool
+	// Containers of the whole engine, by id, foreign ones included.
+	Containers map[string]*Container
+	// Networks by id and Volumes by name, of the whole engine.
+	Networks map[string]*Network
+	Volumes  map[string]*Volume
+	// Images by the reference that was looked up.
+	Images map[string]*Image
+	// Mounts by path of the required mounts that were probed.
+	Mounts map[string]MountState
+	// Failures by operation key (plan.Op.Key): what failed lately and when it may be tried again.
+	Failures map[string]Failure
+	// Jobs that ended with exit code 0, by JobKey, although their container may be gone.
+	Jobs map[string]string
+	// Holds by stack name.
+	Holds map[string]Hold
+}
+
+// ContainerState is the engine's word for the life of a container.
+type ContainerState string
+
+// States of a container, in the engine's words.
+const (
+	StateCreated    ContainerState = "created"
+	StateRunning    ContainerState = "running"
+	StatePaused     ContainerState = "paused"
+	StateRestarting ContainerState = "restarting"
+	StateRemoving   ContainerState = "removing"
+	StateExited     ContainerState = "exited"
+	StateDead       ContainerState = "dead"
+)
+
+// Health is the result of a healthcheck.
+type Health string
+
+// Results of a healthcheck. HealthNone means that there is none.
+const (
+	HealthNone      Health = ""
+	HealthStarting  Health = "starting"
+	HealthHealthy   Health = "healthy"
+	HealthUnhealthy Health = "unhealthy"
+)
+
+// Container is one container as inspected.
+type Container struct {
+	ID      string
+	Name    string // without the leading slash
+	Created time.Time
+	Labels  map[string]string
+	// Image is the reference it was created with, ImageID what the engine resolved it to.
+	Image   string
+	ImageID string
+
+	State      ContainerState
+	ExitCode   int
+	OOMKilled  bool
+	Error      string // the engine's own error text, e.g. of a failed start
+	Pid        int
+	StartedAt  time.Time
+	FinishedAt time.Time
+	// Restarts counts the engine's own restarts.
+	Restarts int
+	Health   Health
+	// HealthLog is the last output of the healthcheck, cut to 512 bytes.
+	HealthLog string
+
+	// Spec is the container's configuration read back in the terms of a ContainerSpec,
+	// image defaults included, for adoption and drift. Engine-made values (addresses,
+	// generated names) are left out.
+	Spec ContainerSpec
+	// Attached lists the networks it is connected to, by network id.
+	Attached map[string]Attachment
+	// AnonymousVolumes maps container path to the name of the anonymous volume there.
+	AnonymousVolumes map[string]string
+
+	Facts ContainerFacts
+}
+
+// Attachment is a live connection of a container to a network.
+type Attachment struct {
+	Name    string // the network's name
+	Aliases []string
+	IPv4    string // configured address, empty when the engine chose it
+	IPv6    string
+	Address string // the address in use, for probes
+	Mac     string
+}
+
+// ContainerFacts is what the agent knows about a container beyond the engine's words.
+type ContainerFacts struct {
+	// SpecHash replaces the label for adopted containers, whose labels can't be written.
+	SpecHash string
+	// SecretDigest likewise.
+	SecretDigest string
+	// ProbedHealthy is the StartedAt for which the container's own healthcheck, run by
+	// the agent, or the stack's probe succeeded.
+	ProbedHealthy time.Time
+	// ProbedUnhealthy is set while the stack's probe fails often enough in a row.
+	ProbedUnhealthy bool
+	// ProbeMessage is the last probe's failure.
+	ProbeMessage string
+	// WritableBytes is the size of the writable layer; -1 when not measured.
+	WritableBytes int64
+	// FilesCopied says that Spec.Files were written since create.
+	FilesCopied bool
+	// HooksPending says that post_start hooks did not finish for the present start.
+	HooksPending bool
+	// BindDigests maps a container path to the content digest of the host path bound
+	// there; filled for containers that may be adopted.
+	BindDigests map[string]string
+	// Dead says that the process is known to be gone before the engine said so.
+	Dead bool
+	// Unresponsive says that inspecting the container timed out; the other fields are
+	// the last known ones.
+	Unresponsive bool
+	// UnhealthyRestarts counts restarts by the agent because of failing health, and
+	// LastUnhealthyRestart tells when the last was.
+	UnhealthyRestarts    int
+	LastUnhealthyRestart time.Time
+}
+
+// SpecHash returns the hash that the container was created from or adopted with; empty
+// when it is neither ours nor adopted.
+func (c *Container) SpecHash() string {
+	if c.Facts.SpecHash != "" {
+		return c.Facts.SpecHash
+	}
+	return c.Labels[LabelSpecHash]
+}
+
+// Network is one network as inspected.
+type Network struct {
+	ID, Name, Driver string
+	Labels           map[string]string
+	Spec             NetworkSpec
+}
+
+// Volume is one volume as listed.
+type Volume struct {
+	Name, Driver string
+	Labels       map[string]string
+	Options      map[string]string
+}
+
+// Image is a local image that a reference resolved to.
+type Image struct {
+	ID string
+	// Digest is the repository digest read back ("sha256:…"); empty for images that
+	// never saw a registry.
+	Digest string
+	// Missing says that the reference is not present locally.
+	Missing  bool
+	Platform string
+	// Config holds the image's defaults in the terms of a ContainerSpec.
+	Config ContainerSpec
+	// Volumes are the container paths that the image declares as VOLUME.
+	Volumes []string
+	// PulledAt is when the agent last asked the registry, PulledFor the revision it did so for.
+	PulledAt  time.Time
+	PulledFor string
+}
+
+// MountState is the result of probing a required mount.
+type MountState struct {
+	OK        bool
+	Reason    Reason
+	Message   string
+	CheckedAt time.Time
+}
+
+// Failure is the memory of an operation that failed.
+type Failure struct {
+	Count   int
+	At      time.Time
+	RetryAt time.Time // zero: not before the desired state changes
+	Class   ErrorClass
+	Reason  Reason
+	Message string
+	// Revision for which the operation failed.
+	Revision string
+}
+
+// Hold suspends changes to a stack.
+type Hold struct {
+	Until time.Time // zero: until resumed
+	Why   string
+	Who   string
+	Since time.Time
+}
+
+// JobKey names a job's completion in Observed.Jobs; the value is the spec hash.
+func JobKey(project, service, name string) string { return project + "/" + service + "/" + name }

@@ -1,0 +1,79 @@
+package api
+
+import "time"
+
+// NodeStatus is what an agent tells about itself (GET /v1/status).
+type NodeStatus struct {
+	Node    string    `json:"node"`
+	Version string    `json:"version"`
+	Time    time.Time `json:"time"`
+	// Ready is false until the engine was observed and a desired state was accepted.
+	Ready bool `json:"ready"`
+	// Revision is applied or being applied; SourceRevision was seen last, even when invalid.
+	Revision       string        `json:"revision"`
+	RevisionTime   time.Time     `json:"revisionTime,omitzero"`
+	SourceRevision string        `json:"sourceRevision,omitzero"`
+	SourceCheckAt  time.Time     `json:"sourceCheckedAt,omitzero"`
+	Engine         Engine        `json:"engine"`
+	Conditions     []Condition   `json:"conditions,omitzero"`
+	Stacks         []StackStatus `json:"stacks"`
+	Mounts         []MountStatus `json:"mounts,omitzero"`
+}
+
+// Engine describes the container engine of the node.
+type Engine struct {
+	Reachable  bool   `json:"reachable"`
+	Version    string `json:"version,omitzero"`
+	APIVersion string `json:"apiVersion,omitzero"`
+	Driver     string `json:"storageDriver,omitzero"`
+}
+
+// StackStatus is the state of one stack.
+type StackStatus struct {
+	Name       string          `json:"name"`
+	Project    string          `json:"project"`
+	Converged  bool            `json:"converged"`
+	Reason     Reason          `json:"reason"`
+	Message    string          `json:"message,omitzero"`
+	Conditions []Condition     `json:"conditions,omitzero"`
+	Services   []ServiceStatus `json:"services"`
+	// Pending lists the operations still to do, as the plan prints them.
+	Pending []string `json:"pending,omitzero"`
+	Hold    *Hold    `json:"hold,omitzero"`
+}
+
+// ServiceStatus is the state of one wanted container.
+type ServiceStatus struct {
+	Service   string    `json:"service"`
+	Container string    `json:"container"`
+	ID        string    `json:"id,omitzero"`
+	Image     string    `json:"image"`
+	Wanted    string    `json:"wantedDigest,omitzero"`
+	Actual    string    `json:"actualDigest,omitzero"`
+	State     string    `json:"state"`
+	Health    Health    `json:"health,omitzero"`
+	Converged bool      `json:"converged"`
+	Reason    Reason    `json:"reason,omitzero"`
+	Message   string    `json:"message,omitzero"`
+	StartedAt time.Time `json:"startedAt,omitzero"`
+	Restarts  int       `json:"restarts,omitzero"`
+}
+
+// MountStatus is the state of a required mount.
+type MountStatus struct {
+	Path    string `json:"path"`
+	OK      bool   `json:"ok"`
+	Reason  Reason `json:"reason,omitzero"`
+	Message string `json:"message,omitzero"`
+}
+
+// Event is one line of `ktrdrctl events`: a change of state that a person may want to know.
+type Event struct {
+	Seq     uint64    `json:"seq"`
+	Time    time.Time `json:"time"`
+	Level   string    `json:"level"` // info, warn, error
+	Stack   string    `json:"stack,omitzero"`
+	Object  string    `json:"object,omitzero"`
+	Reason  Reason    `json:"reason"`
+	Message string    `json:"message"`
+}
