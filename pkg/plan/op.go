@@ -1,0 +1,110 @@
+package plan
+
+import (
+	"time"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// Kind is the verb of an operation.
+type Kind string
+
+// Kinds of operations. Each is one idempotent call of the engine, or one thing that
+// the agent has to learn (resolve, measure, probe) or remember (adopt, record-job).
+const (
+	Resolve       Kind = "resolve-image" // look the reference up locally
+	Pull          Kind = "pull-image"
+	CreateNetwork Kind = "create-network"
+	RemoveNetwork Kind = "remove-network"
+	Connect       Kind = "connect-network"
+	Disconnect    Kind = "disconnect-network"
+	CreateVolume  Kind = "create-volume"
+	Create        Kind = "create-container"
+	CopyFiles     Kind = "copy-files"
+	Start         Kind = "start-container"
+	Stop          Kind = "stop-container"
+	Restart       Kind = "restart-container" // unhealthy for too long
+	Remove        Kind = "remove-container"
+	Rename        Kind = "rename-container"
+	Update        Kind = "update-container"
+	Unpause       Kind = "unpause-container"
+	Measure       Kind = "measure-container" // size of the writable layer, before a recreate
+	Compare       Kind = "compare-files"     // content of host files bound into an adopted container
+	Probe         Kind = "await-healthy"     // run the healthcheck until it succeeds
+	AwaitExit     Kind = "await-completion"  // a job that others wait for
+	Hook          Kind = "run-post-start"
+	Adopt         Kind = "adopt-container"
+	RecordJob     Kind = "record-job"
+)
+
+// Op is one step. Key identifies it across plans: the same step of a later plan has the
+// same key, so that work under way is joined and failures are remembered.
+type Op struct {
+	Key  string `json:"key"`
+	Kind Kind   `json:"kind"`
+	// Object is what it acts on, by the name a person knows: container, network, volume, image.
+	Object  string `json:"object"`
+	Service string `json:"service,omitzero"`
+	// ID is the engine's id of the object, where it exists.
+	ID string `json:"id,omitzero"`
+	// Cause says why, in words.
+	Cause string `json:"cause"`
+	// Diff names the fields that differ; secret values are never in it.
+	Diff []FieldDiff `json:"diff,omitzero"`
+	// Needs are keys of operations of this plan that have to succeed first. An op
+	// without needs is ready.
+	Needs []string `json:"needs,omitzero"`
+	// NotBefore delays the op (back-off); zero means now.
+	NotBefore time.Time `json:"notBefore,omitzero"`
+
+	// What apply needs beyond the above; which are set depends on Kind.
+	Replica *api.Replica     `json:"-"`
+	Target  *api.Service     `json:"-"`
+	Network *api.NetworkSpec `json:"-"`
+	Volume  *api.VolumeSpec  `json:"-"`
+	// Endpoint is set for Connect.
+	Endpoint *api.Endpoint `json:"-"`
+	// NetworkID is set for Connect and Disconnect.
+	NetworkID string `json:"-"`
+	// NewName is set for Create (the name to create under) and Rename.
+	NewName string `json:"-"`
+	// Replaces is the id of the container that a Create supersedes: anonymous volumes
+	// are taken over from it.
+	Replaces string `json:"-"`
+	// Parents maps "service:X" references of the spec to container ids (or names for links).
+	Parents map[string]string `json:"-"`
+	// SpecHash is set for Adopt and RecordJob.
+	SpecHash string `json:"-"`
+	// Grace is set for Stop and Restart.
+	Grace *time.Duration `json:"-"`
+}
+
+// FieldDiff is one difference between desired and observed.
+type FieldDiff struct {
+	Path string `json:"path"`
+	Have string `json:"have"`
+	Want string `json:"want"`
+}
+
+// Plan is what is left to do for one stack, in a deterministic order in which every op
+// comes after its needs.
+type Plan struct {
+	Stack    string `json:"stack"`
+	Revision string `json:"revision"`
+	Ops      []Op   `json:"ops"`
+	// Status is the stack's state as the planner sees it now.
+	Status api.StackStatus `json:"status"`
+	// WakeAt is when something changes by the passing of time alone; zero means never.
+	WakeAt time.Time `json:"wakeAt,omitzero"`
+}
+
+// Ready returns the operations that can run now: no needs, and not delayed.
+func (p *Plan) Ready(now time.Time) []Op {
+	var ready []Op
+	for _, op := range p.Ops {
+		if len(op.Needs) == 0 && !op.NotBefore.After(now) {
+			ready = append(ready, op)
+		}
+	}
+	return ready
+}
