@@ -3,6 +3,7 @@ package checks_test
 import (
 	"errors"
 	"io/fs"
+	"iter"
 	"net/url"
 	"os"
 	"path"
@@ -89,7 +90,7 @@ func targets(line string) []string {
 }
 
 // prose yields the numbered lines of a Markdown file that are not in a fenced block.
-func prose(content []byte) func(yield func(int, string) bool) {
+func prose(content []byte) iter.Seq2[int, string] {
 	return func(yield func(int, string) bool) {
 		fence := ""
 		for number, line := range lines(content) {

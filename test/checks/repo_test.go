@@ -1,8 +1,8 @@
 package checks_test
 
 import (
-	"bufio"
 	"bytes"
+	"iter"
 	"os"
 	"os/exec"
 	"path"
@@ -94,12 +94,12 @@ func fixture(name string) bool {
 }
 
 // lines yields the lines of a file with their numbers, from 1.
-func lines(content []byte) func(yield func(int, string) bool) {
+func lines(content []byte) iter.Seq2[int, string] {
 	return func(yield func(int, string) bool) {
-		scanner := bufio.NewScanner(bytes.NewReader(content))
-		scanner.Buffer(nil, 16<<20)
-		for number := 1; scanner.Scan(); number++ {
-			if !yield(number, scanner.Text()) {
+		number := 0
+		for line := range bytes.Lines(content) {
+			number++
+			if !yield(number, strings.TrimRight(string(line), "\r\n")) {
 				return
 			}
 		}
