@@ -33,6 +33,18 @@ type Stack struct {
 	Volumes  []VolumeSpec  `json:"volumes,omitzero"`  // sorted by key
 	// Mounts must be there before a service that binds below them is started.
 	Mounts []RequiredMount `json:"mounts,omitzero"`
+	// Contract holds the rules that can be checked only once secrets are resolved,
+	// sorted by name.
+	Contract []ContractRule `json:"contract,omitzero"`
+	// Delivery of secrets: DeliveryEnv, or empty for files.
+	Delivery string `json:"delivery,omitzero"`
+}
+
+// ContractRule is a rule about a value that holds secret placeholders: expand Value, then
+// check Rule. A failure names the rule's variable, never the value.
+type ContractRule struct {
+	Rule  VariableRule `json:"rule"`
+	Value string       `json:"value"`
 }
 
 // Service returns the service of that name, or nil.

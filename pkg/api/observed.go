@@ -125,6 +125,16 @@ type ContainerFacts struct {
 	// LastUnhealthyRestart tells when the last was.
 	UnhealthyRestarts    int
 	LastUnhealthyRestart time.Time
+	// Starts counts starts of this container by the agent after it had run once.
+	Starts int
+	// Compared says that BindDigests and SecretEnv were filled in.
+	Compared bool
+	// SecretEnv maps the name of an environment variable that shall hold a secret to
+	// whether the container has the right value in its environment.
+	SecretEnv map[string]bool
+	// UpdateTried is what an update in place was last tried for; an engine that reads
+	// the value back differently must not be asked for ever.
+	UpdateTried string
 }
 
 // SpecHash returns the hash that the container was created from or adopted with; empty
