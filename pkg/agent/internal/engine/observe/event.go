@@ -1,0 +1,79 @@
+package observe
+
+import (
+	"strings"
+
+	"ktrdr.io/fleet/pkg/agent/internal/engine"
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// handle marks the objects that an event names as dirty. It never blocks.
+func (c *Cache) handle(ev engine.Event) {
+	switch ev.Type {
+	case "container":
+		if !ignored(ev.Action) {
+			c.poke(key{containerKind, ev.ID})
+		}
+	case "network":
+		if ev.Action != "connect" && ev.Action != "disconnect" {
+			c.poke(key{networkKind, ev.ID})
+		}
+		if id := ev.Attributes["container"]; id != "" {
+			c.poke(key{containerKind, id})
+		}
+	case "volume":
+		if ev.Action != "mount" && ev.Action != "unmount" {
+			c.poke(key{volumeKind, ev.ID})
+		}
+	case "image":
+		c.dropImages(ev)
+	}
+}
+
+// ignored tells the actions that change nothing of a container. Those of exec come from
+// the agent's own probes: following them would make every probe ring.
+func ignored(action string) bool {
+	if strings.HasPrefix(action, "exec_") {
+		return true
+	}
+	switch action {
+	case "top", "attach", "detach", "resize", "copy", "export", "commit", "archive-path", "extract-to-dir", "prune":
+		return true
+	}
+	return false
+}
+
+// dropImages forgets what references resolve to when that may have changed. A pull
+// concerns its own repository and what was missing; the other actions name images by
+// ids that tell nothing about references.
+func (c *Cache) dropImages(ev engine.Event) {
+	switch ev.Action {
+	case "pull", "tag", "untag", "delete", "load", "import", "prune":
+	default:
+		return
+	}
+	c.change(func(next *api.Observed) (bool, []string) {
+		kept := make(map[string]*api.Image, len(next.Images))
+		for ref, img := range next.Images {
+			if ev.Action == "pull" && !img.Missing && repository(ref) != repository(ev.ID) {
+				kept[ref] = img
+			}
+		}
+		if len(kept) == len(next.Images) {
+			return false, nil
+		}
+		next.Images = kept
+		return true, []string{anyProject}
+	})
+}
+
+// repository is a reference without tag, digest, and what the engine adds to short names.
+func repository(ref string) string {
+	ref, _, _ = strings.Cut(ref, "@")
+	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
+		ref = ref[:i]
+	}
+	ref = strings.TrimPrefix(ref, "index.")
+	ref = strings.TrimPrefix(ref, "docker.io/")
+	return strings.TrimPrefix(ref, "library/")
+}

@@ -1,0 +1,135 @@
+package observe
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"ktrdr.io/fleet/pkg/agent/internal/engine"
+)
+
+// Back-off between attempts to connect.
+const (
+	minDelay = 10 * time.Millisecond
+	maxDelay = 5 * time.Second
+)
+
+// connect keeps a session with the engine until ctx ends.
+func (c *Cache) connect(ctx context.Context) error {
+	delay := minDelay
+	for {
+		began := time.Now()
+		err := c.session(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		c.disconnected(err)
+		if time.Since(began) > maxDelay {
+			delay = minDelay
+		}
+		c.log.Warn("engine connection lost", "err", err, "retry_in", delay)
+		if !sleep(ctx, jitter(delay)) {
+			return context.Cause(ctx)
+		}
+		delay = min(2*delay, maxDelay)
+	}
+}
+
+// session lists everything, follows events and relists until one of them fails.
+func (c *Cache) session(ctx context.Context) error {
+	since, err := c.relist(ctx)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	events, errs := c.engine.Events(ctx, since)
+	g.Go(func() error { return c.follow(events, errs) })
+	g.Go(func() error {
+		for sleep(ctx, c.cfg.Relist) {
+			if _, err := c.relist(ctx); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	})
+	c.connected()
+	return g.Wait()
+}
+
+// follow marks what events name, until the stream ends. It ends with ctx of the stream:
+// the engine sends its one error then, which is awaited so that nothing is left behind.
+func (c *Cache) follow(events <-chan engine.Event, errs <-chan error) error {
+	for {
+		select {
+		case ev, ok := <-events:
+			if !ok {
+				events = nil
+				continue
+			}
+			c.handle(ev)
+		case err := <-errs:
+			// Events that were delivered before the end still count.
+			for {
+				select {
+				case ev, ok := <-events:
+					if ok {
+						c.handle(ev)
+						continue
+					}
+				default:
+				}
+				return err
+			}
+		}
+	}
+}
+
+// relist reads everything and publishes the difference at once. It returns the time, by
+// the engine's clock as far as that is known, from which on events are of interest.
+func (c *Cache) relist(ctx context.Context) (since time.Time, err error) {
+	seq := c.beginList()
+	began := time.Now()
+	list, err := c.engine.List(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	c.applyList(seq, list)
+	return began.Add(-c.cfg.Skew), nil
+}
+
+func (c *Cache) connected() {
+	c.setConnection(&connection{up: true, since: time.Now()})
+}
+
+func (c *Cache) disconnected(err error) {
+	since := time.Now()
+	if old := c.connection.Load(); !old.up {
+		since = old.since
+	}
+	c.setConnection(&connection{since: since, err: err})
+}
+
+func (c *Cache) setConnection(next *connection) {
+	old := c.connection.Swap(next)
+	if old.up != next.up {
+		c.ring([]string{anyProject})
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// jitter spreads d over ±50 %, so that many agents of one engine don't come at once.
+func jitter(d time.Duration) time.Duration {
+	return d/2 + time.Duration(rand.Int64N(int64(d))) //nolint:gosec // no secret depends on it
+}
