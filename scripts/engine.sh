@@ -16,6 +16,7 @@ readonly wait_seconds=${KTRDR_ENGINE_WAIT:-90}
 # What start started: "systemd", or a pid and its start time (pids are reused).
 readonly started=/run/ktrdr-dockerd.started
 readonly engine_pid=/var/run/docker.pid
+readonly lock=/run/ktrdr-engine.lock
 log=/var/log/ktrdr-dockerd.log
 
 say() { printf 'engine: %s\n' "$*" >&2; }
@@ -64,8 +65,8 @@ running_pid() {
 
 show_log() {
     if [[ -s $log ]]; then
-        say "last lines of $log:"
-        tail -n 30 "$log" >&2
+        say "last lines of $log (without gRPC's):"
+        grep -v module=grpc "$log" | tail -n 30 >&2
     elif [[ -d /run/systemd/system ]]; then
         journalctl --no-pager -n 30 -u docker.service >&2 || true
     fi
@@ -104,7 +105,8 @@ start_by_hand() {
         rm -f "$engine_pid"
     fi
     say "starting dockerd, log in $log"
-    setsid nohup dockerd >>"$log" 2>&1 </dev/null &
+    # Without 9, the lock of start, which dockerd would hold for as long as it lives.
+    setsid nohup dockerd >>"$log" 2>&1 </dev/null 9>&- &
     pid=$!
     if ! wait_for_ping "$pid"; then
         kill "$pid" 2>/dev/null || true
@@ -142,9 +144,9 @@ explain_silence() {
 }
 
 start() {
-    # Before the ping: tests need the packages even where an engine is there.
+    # Tests need the packages even where an engine is there.
+    "$here/packages.sh" "$@"
     if ping; then
-        "$here/packages.sh" "$@"
         say "an engine answers on $host"
         return
     fi
@@ -154,13 +156,16 @@ start() {
         fi
         command -v sudo >/dev/null || die "no engine answers and starting one needs root or sudo"
         say "no engine answers; starting one with sudo"
-        sudo --preserve-env=DOCKER_HOST,KTRDR_ENGINE_WAIT -- "$here/engine.sh" start "$@"
+        sudo --preserve-env=DOCKER_HOST,KTRDR_ENGINE_WAIT -- "$here/engine.sh" start
         ping || die "an engine runs, but you may not use it: run 'sudo usermod -aG docker $(id -un)' and log in again"
         return
     fi
+    # One of two parallel starts does the work, the other finds an engine.
+    exec 9>"$lock"
+    flock --wait 1200 9 || die "another start has held $lock for 20 minutes"
+    ping && return
     explain_silence
     install_engine
-    "$here/packages.sh" "$@"
     # Under systemd the installation has started it already.
     if [[ -d /run/systemd/system ]]; then
         start_by_systemd || { show_log; die "the engine did not come up"; }

@@ -5,6 +5,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly folder=$1
+# Flags and experiments of whoever runs this must not get into the bytes. The Go
+# release does: two builds compare equal when made with the same one.
+export GOFLAGS=-mod=readonly GOEXPERIMENT=
 # A file of an earlier release must not get into this one's sums.
 rm -rf "$folder"
 mkdir -p "$folder"
