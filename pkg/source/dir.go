@@ -134,7 +134,8 @@ func (d *Dir) read(ctx context.Context, root *os.Root, m *manifest) (*manifest, 
 func (d *Dir) open() (*os.Root, error) {
 	root, err := os.OpenRoot(d.cfg.Root)
 	if err != nil {
-		return nil, missing(err, d.cfg.Root)
+		info, _ := os.Stat(d.cfg.Root)
+		return nil, missing(err, info, d.cfg.Root)
 	}
 	if d.cfg.Path == "" {
 		return root, nil
@@ -142,16 +143,18 @@ func (d *Dir) open() (*os.Root, error) {
 	defer func() { _ = root.Close() }()
 	sub, err := root.OpenRoot(filepath.FromSlash(d.cfg.Path))
 	if err != nil {
-		return nil, missing(err, d.cfg.Path)
+		info, _ := root.Stat(filepath.FromSlash(d.cfg.Path))
+		return nil, missing(err, info, d.cfg.Path)
 	}
 	return sub, nil
 }
 
-func missing(err error, name string) error {
+// missing says why a folder could not be opened; info is what is in its place, or nil.
+func missing(err error, info fs.FileInfo, name string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fail(ReasonPathNotFound, "%s does not exist; create it or correct the configuration", name)
-	case errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, syscall.ENOTDIR), info != nil && !info.IsDir():
 		return fail(ReasonPathNotFound, "%s is not a folder", name)
 	case errors.Is(err, fs.ErrPermission):
 		return err

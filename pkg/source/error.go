@@ -30,6 +30,8 @@ const (
 	ReasonHostKeyMismatch Reason = "HostKeyMismatch"
 	// ReasonCacheCorrupt: the local copy of the repository was unreadable even after it was cloned again.
 	ReasonCacheCorrupt Reason = "CacheCorrupt"
+	// ReasonCertificate: the https server's certificate is not trusted, expired, or of another name.
+	ReasonCertificate Reason = "CertificateInvalid"
 	// ReasonTooLarge: the tree or the transfer is over a limit.
 	ReasonTooLarge Reason = "TooLarge"
 	// ReasonInvalid: the configuration, or what the origin holds, can't be used (a submodule, a socket, …).

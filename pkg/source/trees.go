@@ -151,6 +151,8 @@ func (t *trees) build(name string, fill func(*manifest) (Revision, error)) (Tree
 	if err != nil {
 		return Tree{}, err
 	}
+	// What a later process reads back has to be equal, with ==, to what this one returns.
+	rev.Time = rev.Time.UTC().Round(0)
 	return t.adopt(name, tmp, record{Digest: m.digest(), Revision: rev})
 }
 

@@ -1,0 +1,222 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/go-git/go-billy/v5/osfs"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"github.com/go-git/go-git/v5/storage/filesystem"
+)
+
+// errStorage: this machine's disk is to blame, not what is on it.
+var errStorage = errors.New("write git cache")
+
+const (
+	// tipRef remembers the commit whose objects are all here.
+	tipRef = plumbing.ReferenceName("refs/fleet/tip")
+	// maxPacks is how many transfers are kept beside each other. Every fetch adds a pack; nothing is worth repacking
+	// when a new shallow clone costs as much.
+	maxPacks = 40
+)
+
+// repo is the bare repository in the cache. It holds one commit without its history, and leftovers of earlier ones.
+type repo struct {
+	dir string
+	max int64
+}
+
+func (r repo) packs() string { return filepath.Join(r.dir, "objects", "pack") }
+
+// open returns the store and the commit that it holds completely (zero: none).
+func (r repo) open() (*filesystem.Storage, plumbing.Hash, error) {
+	if err := r.tidy(); err != nil {
+		return nil, plumbing.ZeroHash, fmt.Errorf("%w: %w", errStorage, err)
+	}
+	st := r.store()
+	if err := st.Init(); err != nil {
+		return nil, plumbing.ZeroHash, fmt.Errorf("%w: %w", errStorage, err)
+	}
+	ref, err := st.Reference(tipRef)
+	if errors.Is(err, plumbing.ErrReferenceNotFound) {
+		return st, plumbing.ZeroHash, nil
+	}
+	if err != nil {
+		return nil, plumbing.ZeroHash, fmt.Errorf("%w: %s: %w", errCorrupt, tipRef, err)
+	}
+	if _, err := st.EncodedObject(plumbing.CommitObject, ref.Hash()); err != nil {
+		return nil, plumbing.ZeroHash, fmt.Errorf("%w: commit %s: %w", errCorrupt, ref.Hash(), err)
+	}
+	return st, ref.Hash(), nil
+}
+
+func (r repo) store() *filesystem.Storage {
+	return filesystem.NewStorage(osfs.New(r.dir, osfs.WithBoundOS()), cache.NewObjectLRU(cache.MiByte))
+}
+
+// tidy removes what a crash left, and everything once too much has piled up.
+func (r repo) tidy() error {
+	if err := os.MkdirAll(r.packs(), 0o700); err != nil {
+		// Something else stands where a folder should be.
+		if err := os.RemoveAll(r.dir); err != nil {
+			return err
+		}
+		return os.MkdirAll(r.packs(), 0o700)
+	}
+	list, err := os.ReadDir(r.packs())
+	if err != nil {
+		return err
+	}
+	var packs int
+	var size int64
+	for _, d := range list {
+		info, err := d.Info()
+		switch {
+		case err != nil:
+			return err
+		case strings.HasPrefix(d.Name(), "tmp-"):
+			if err := os.RemoveAll(filepath.Join(r.packs(), d.Name())); err != nil {
+				return err
+			}
+		case filepath.Ext(d.Name()) == ".pack":
+			packs++
+			size += info.Size()
+		}
+	}
+	if packs < maxPacks && size <= r.max {
+		return nil
+	}
+	if err := os.RemoveAll(r.dir); err != nil {
+		return err
+	}
+	return os.MkdirAll(r.packs(), 0o700)
+}
+
+// receive stores a pack under its checksum, indexed by what was found in it.
+func (r repo) receive(ctx context.Context, src *blamed) error {
+	f, err := os.CreateTemp(r.packs(), "tmp-")
+	if err != nil {
+		return fmt.Errorf("%w: %w", errStorage, err)
+	}
+	defer func() {
+		_ = f.Close()
+		_ = os.Remove(f.Name())
+	}()
+	n, err := io.Copy(f, io.LimitReader(src, r.max+1))
+	switch {
+	case src.err != nil:
+		return &networkError{src.err}
+	case err != nil:
+		return fmt.Errorf("%w: %w", errStorage, err)
+	case n > r.max:
+		return fail(ReasonTooLarge, "the server sends more than %d bytes; is this the right repository? The limit is maxTransferBytes", r.max)
+	}
+	index, sum, err := r.index(ctx, f, n)
+	if err != nil {
+		return err
+	}
+	base := filepath.Join(r.packs(), "pack-"+sum.String())
+	// The pack comes first: an index without its pack would be a promise that can't be kept.
+	if err := errors.Join(f.Chmod(0o600), os.Rename(f.Name(), base+".pack"), os.WriteFile(base+".idx", index, 0o600)); err != nil {
+		return fmt.Errorf("%w: %w", errStorage, err)
+	}
+	return nil
+}
+
+// index reads a pack of n bytes and returns its index file and its checksum.
+func (r repo) index(ctx context.Context, f *os.File, n int64) ([]byte, plumbing.Hash, error) {
+	if err := plausible(f, n); err != nil {
+		return nil, plumbing.ZeroHash, err
+	}
+	var w idxfile.Writer
+	parser, err := packfile.NewParser(packfile.NewScanner(interruptible{ctx, f}), &observer{Writer: &w, max: r.max})
+	if err != nil {
+		return nil, plumbing.ZeroHash, err
+	}
+	sum, err := parser.Parse()
+	if ReasonOf(err) != "" || ctx.Err() != nil {
+		return nil, plumbing.ZeroHash, err
+	}
+	if err != nil {
+		return nil, plumbing.ZeroHash, &networkError{fmt.Errorf("%w: the pack is broken or incomplete: %w", errTransfer, err)}
+	}
+	index, err := w.Index()
+	if err != nil {
+		return nil, plumbing.ZeroHash, err
+	}
+	var buf bytes.Buffer
+	_, err = idxfile.NewEncoder(&buf).Encode(index)
+	return buf.Bytes(), sum, err
+}
+
+// plausible looks at the pack's header before a parser allocates what the header says. The smallest object has a byte
+// of header and eight of compressed nothing.
+func plausible(f *os.File, n int64) error {
+	var head [12]byte
+	if _, err := f.ReadAt(head[:], 0); err != nil || string(head[:4]) != "PACK" {
+		return &networkError{fmt.Errorf("%w: it is no pack", errTransfer)}
+	}
+	if count := int64(binary.BigEndian.Uint32(head[8:])); count > n/9 {
+		return &networkError{fmt.Errorf("%w: a pack of %d bytes can't hold %d objects", errTransfer, n, count)}
+	}
+	_, err := f.Seek(0, io.SeekStart)
+	return err
+}
+
+// observer refuses objects that would not fit into memory.
+type observer struct {
+	*idxfile.Writer
+	max int64
+}
+
+// OnInflatedObjectHeader implements packfile.Observer.
+func (o *observer) OnInflatedObjectHeader(_ plumbing.ObjectType, size, _ int64) error {
+	if size > o.max {
+		return fail(ReasonTooLarge, "the repository has an object of %d bytes, more than %d", size, o.max)
+	}
+	return nil
+}
+
+// interruptible lets a long parse end with ctx.
+type interruptible struct {
+	ctx context.Context //nolint:containedctx // lives for one parse
+	f   *os.File
+}
+
+func (i interruptible) Read(p []byte) (int, error) {
+	if err := i.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return i.f.Read(p)
+}
+
+func (i interruptible) Seek(offset int64, whence int) (int64, error) { return i.f.Seek(offset, whence) }
+
+// advance remembers that the commit is complete and returns a store that sees the new pack.
+func (r repo) advance(h plumbing.Hash) (*filesystem.Storage, error) {
+	st := r.store()
+	if _, err := st.EncodedObject(plumbing.CommitObject, h); err != nil {
+		return nil, &networkError{fmt.Errorf("%w: it lacks the commit that was asked for: %w", errTransfer, err)}
+	}
+	if err := st.SetReference(plumbing.NewHashReference(tipRef, h)); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("%w: %w", errStorage, err)
+	}
+	return st, nil
+}
+
+// networkError marks an error whose cause is the other side.
+type networkError struct{ err error }
+
+func (e *networkError) Error() string { return e.err.Error() }
+func (e *networkError) Unwrap() error { return e.err }
