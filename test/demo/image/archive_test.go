@@ -121,3 +121,13 @@ func TestCatalogHasTheUsersReferences(t *testing.T) {
 		t.Errorf("a tag is given twice: %s", strings.Join(tags, " "))
 	}
 }
+
+// A deploy of another version is seen in the health endpoint, not only in the id.
+func TestReleasesTellTheirVersion(t *testing.T) {
+	for i, version := range []string{"1", "2", "broken"} {
+		spec := image.Catalog()[i]
+		if spec.Tags[0] != "ktrdr-demo:"+version || !slices.Contains(spec.Config.Env, "KTRDRSIM_VERSION="+version) {
+			t.Errorf("release %s is %v with %v", version, spec.Tags, spec.Config.Env)
+		}
+	}
+}

@@ -240,7 +240,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		"unknown type":    {http.MethodPost, "/api/v1/workers/register", `{"worker_id":"a","worker_type":"x","endpoint_url":"http://a"}`},
 		"relative URL":    {http.MethodPost, "/api/v1/workers/register", `{"worker_id":"a","worker_type":"training","endpoint_url":"a:1"}`},
 		"no type":         {http.MethodPost, "/api/v1/operations", `{}`},
-		"a huge body":     {http.MethodPost, "/api/v1/operations", `{"operation_id":"` + strings.Repeat("x", 2<<20) + `"}`},
+		"a huge body":     {http.MethodPost, "/api/v1/operations", `{"operation_type":"training","operation_id":"` + strings.Repeat("x", 2<<20) + `"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rec := httptest.NewRecorder()
