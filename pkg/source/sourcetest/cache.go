@@ -7,11 +7,16 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"ktrdr.io/fleet/pkg/source"
 )
 
 func tampered(t *testing.T, h Harness) {
+	o := h(t)
+	o.Publish(t, sample())
+	s := open(t, o, Options{})
+	tree := fetch(t, s, "")
 	for name, harm := range map[string]func(dir string) error{
 		"content": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "fleet.yaml"), []byte("kind: Evil!\n"), 0o644)
@@ -42,10 +47,6 @@ func tampered(t *testing.T, h Harness) {
 		"a file":   func(dir string) error { _ = os.RemoveAll(dir); return os.WriteFile(dir, nil, 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := h(t)
-			o.Publish(t, sample())
-			s := open(t, o, Options{})
-			tree := fetch(t, s, "")
 			fetch(t, s, tree.Revision.ID)
 			if err := harm(tree.Dir); err != nil {
 				t.Fatal(err)
@@ -153,11 +154,13 @@ func pruneWhileFetching(t *testing.T, h Harness) {
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		often := time.NewTicker(time.Millisecond)
+		defer often.Stop()
 		for {
 			select {
 			case <-stop:
 				return
-			default:
+			case <-often.C:
 				if err := s.Prune(); err != nil {
 					t.Errorf("Prune: %v", err)
 					return

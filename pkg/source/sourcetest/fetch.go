@@ -90,7 +90,7 @@ func edited(t *testing.T, h Harness) {
 		"stacks/core/x.sh":      {Content: "x", Exec: true},
 		"stacks/core/outside":   {Link: "/etc/shadow"},
 		"stacks/core/.gitkeep":  Text(""),
-		"stacks/.gitattributes": Text("* eol=crlf ident filter=x\n"),
+		"stacks/.gitattributes": Text("* -text ident filter=x export-subst\n"),
 		"stacks/core/crlf":      Text("$Id$\r\nb\n"),
 	}
 	o.Publish(t, change)
@@ -114,8 +114,8 @@ func random(t *testing.T, h Harness) {
 	paths := rapid.SampledFrom([]string{"a", "b.yaml", "d/a", "d/b", "d/e/f", "g/h/i"})
 	steps := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		if steps++; steps > 12 {
-			return // each step costs a commit; twelve draws of up to six changes mix enough
+		if steps++; steps > 8 {
+			return // each step costs a commit; eight draws of up to six changes mix enough
 		}
 		change := Files{}
 		for range rapid.IntRange(1, 6).Draw(rt, "changes") {

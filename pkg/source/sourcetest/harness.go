@@ -77,7 +77,10 @@ func Run(t *testing.T, h Harness) {
 		"full disk keeps the old trees":                  diskFull,
 		"change is noticed by the source or by the poll": noticed,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, h) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, h)
+		})
 	}
 }
 
