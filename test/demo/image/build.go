@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // programPackage is what is compiled into the images.
@@ -62,32 +64,48 @@ func Build(ctx context.Context, opts Options) ([]Built, error) {
 	return readBack(ctx, e, specs)
 }
 
-// Remove takes the tags of the images away; a tag that is missing or names a foreign image is left as it is. It returns
-// the tags that it removed. Engine API: DELETE /images/{name}.
+// Remove takes away every tag of our images in the repositories that the specs name, with tags that earlier builds added.
+// Foreign images are left as they are. It returns the tags that it removed. Engine API: DELETE /images/{name}.
 func Remove(ctx context.Context, opts Options) ([]string, error) {
 	e, specs, err := opts.resolve()
 	if err != nil {
 		return nil, err
 	}
+	tags, err := e.ownTags(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(tags)
 	var removed []string
 	var problems []error
-	for _, spec := range specs {
-		for _, tag := range spec.Tags {
-			found, err := e.inspect(ctx, tag)
-			if errors.Is(err, errNotFound) || (err == nil && !found.ours()) {
-				continue
-			}
-			if err == nil {
-				err = e.remove(ctx, tag)
-			}
-			if err != nil {
-				problems = append(problems, fmt.Errorf("remove image %s: %w", tag, err))
-				continue
-			}
-			removed = append(removed, tag)
+	for _, tag := range tags {
+		if !inRepositoriesOf(specs, tag) {
+			continue
 		}
+		if err := e.remove(ctx, tag); err != nil && !errors.Is(err, errNotFound) {
+			problems = append(problems, fmt.Errorf("remove image %s: %w", tag, err))
+			continue
+		}
+		removed = append(removed, tag)
 	}
 	return removed, errors.Join(problems...)
+}
+
+func inRepositoriesOf(specs []Spec, tag string) bool {
+	for _, spec := range specs {
+		if slices.ContainsFunc(spec.Tags, func(own string) bool { return repository(own) == repository(tag) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// repository is a reference without its tag; a colon before the last slash belongs to a port.
+func repository(ref string) string {
+	if colon := strings.LastIndexByte(ref, ':'); colon > strings.LastIndexByte(ref, '/') {
+		return ref[:colon]
+	}
+	return ref
 }
 
 func (o Options) resolve() (*engine, []Spec, error) {

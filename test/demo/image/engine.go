@@ -56,7 +56,7 @@ func dial(host string) (*engine, error) {
 // architecture returns the engine's, in Go's words.
 func (e *engine) architecture(ctx context.Context) (string, error) {
 	var version struct{ Arch string }
-	if err := e.call(ctx, http.MethodGet, "/version", &version); err != nil {
+	if err := e.call(ctx, http.MethodGet, url.URL{Path: "/version"}, &version); err != nil {
 		return "", fmt.Errorf("ask engine for its version: %w", err)
 	}
 	return version.Arch, nil
@@ -75,12 +75,26 @@ func (i inspected) ours() bool {
 
 func (e *engine) inspect(ctx context.Context, ref string) (inspected, error) {
 	var found inspected
-	err := e.call(ctx, http.MethodGet, "/images/"+ref+"/json", &found)
+	err := e.call(ctx, http.MethodGet, url.URL{Path: "/images/" + ref + "/json"}, &found)
 	return found, err
 }
 
+// ownTags returns the tags of every image that carries Label.
+func (e *engine) ownTags(ctx context.Context) ([]string, error) {
+	query := url.Values{"filters": {`{"label":["` + Label + `"]}`}}
+	var images []struct{ RepoTags []string }
+	if err := e.call(ctx, http.MethodGet, url.URL{Path: "/images/json", RawQuery: query.Encode()}, &images); err != nil {
+		return nil, fmt.Errorf("list demonstration images: %w", err)
+	}
+	var tags []string
+	for _, one := range images {
+		tags = append(tags, one.RepoTags...)
+	}
+	return tags, nil
+}
+
 func (e *engine) remove(ctx context.Context, ref string) error {
-	return e.call(ctx, http.MethodDelete, "/images/"+ref, nil)
+	return e.call(ctx, http.MethodDelete, url.URL{Path: "/images/" + ref}, nil)
 }
 
 // load uploads an archive. The engine reports problems in a stream after it has answered 200.
@@ -114,13 +128,12 @@ func (e *engine) load(ctx context.Context, archive io.Reader) error {
 	}
 }
 
-func (e *engine) call(ctx context.Context, method, path string, out any) error {
+func (e *engine) call(ctx context.Context, method string, path url.URL, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, quickTime)
 	defer cancel()
-	target := e.base + (&url.URL{Path: path}).EscapedPath()
-	req, err := http.NewRequestWithContext(ctx, method, target, nil)
+	req, err := http.NewRequestWithContext(ctx, method, e.base+path.String(), nil)
 	if err != nil {
-		return fmt.Errorf("prepare %s %s: %w", method, path, err)
+		return fmt.Errorf("prepare %s %s: %w", method, path.Path, err)
 	}
 	resp, err := e.client.Do(req)
 	if err != nil {
@@ -128,13 +141,13 @@ func (e *engine) call(ctx context.Context, method, path string, out any) error {
 	}
 	defer resp.Body.Close()
 	if err := statusError(resp); err != nil {
-		return fmt.Errorf("%s %s: %w", method, path, err)
+		return fmt.Errorf("%s %s: %w", method, path.Path, err)
 	}
 	if out == nil {
 		return nil
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(out); err != nil {
-		return fmt.Errorf("decode answer of %s %s: %w", method, path, err)
+		return fmt.Errorf("decode answer of %s %s: %w", method, path.Path, err)
 	}
 	return nil
 }

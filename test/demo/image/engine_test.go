@@ -24,6 +24,7 @@ func TestFleetRunsOnARealEngine(t *testing.T) {
 	if err != nil || again[0].ID != built[0].ID {
 		t.Fatalf("a second build is %v (%v), the first %v", again, err, built)
 	}
+	l.do(t.Context(), http.MethodPost, "/images/"+prefix+":backend/tag?repo="+prefix+"&tag=later", nil, nil)
 	l.do(t.Context(), http.MethodPost, "/networks/create", map[string]any{
 		"Name": prefix, "Driver": "bridge", "Labels": map[string]string{"io.ktrdr.test": prefix},
 	}, nil)

@@ -12,12 +12,20 @@ import (
 	"ktrdr.io/fleet/test/demo/image"
 )
 
-// An engine that holds the user's own prom/prometheus:latest, which lacks our label.
+// foreignEngine holds the user's own prom/prometheus:latest, which lacks our label, and an image of ours that another test
+// tagged in its own repository.
 func foreignEngine(t *testing.T, changes *atomic.Int32) string {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"Arch":"amd64"}`)) })
 	mux.HandleFunc("GET /images/prom/prometheus:latest/json", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte(`{"Id":"sha256:1","Config":{"Labels":{"other":"x"}}}`))
+	})
+	mux.HandleFunc("GET /images/json", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("filters") != `{"label":["io.ktrdr.demo"]}` {
+			http.Error(w, "a list of all images", http.StatusBadRequest)
+			return
+		}
+		_, _ = w.Write([]byte(`[{"RepoTags":["somebody/else:1"]},{"RepoTags":null}]`))
 	})
 	mux.HandleFunc("GET /images/", http.NotFound)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {

@@ -65,6 +65,9 @@ func (l *lab) clean() {
 	if _, err := image.Remove(ctx, image.Options{Specs: l.specs()}); err != nil {
 		l.t.Errorf("remove images: %v", err)
 	}
+	if code := l.do(ctx, http.MethodGet, "/images/"+prefix+":later/json", nil, nil); code != http.StatusNotFound {
+		l.t.Errorf("a tag that was added later is left over: status %d", code)
+	}
 }
 
 // do calls the engine and returns the status; out may be nil.
