@@ -1,0 +1,142 @@
+package desired
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// checkContract applies the stack's rules to its variables. What holds a secret is
+// returned, to be checked once it is resolved.
+func (b *stackBuild) checkContract() []api.ContractRule {
+	var later []api.ContractRule
+	for i, rule := range b.stack.Spec.Contract {
+		at := b.stack.doc.at(fmt.Sprintf("spec.contract[%d]", i))
+		if found, ok := b.vars.definition(rule.Name); ok {
+			at = found.at(rule.Name)
+		} else if rule.ReplacedBy != "" {
+			continue
+		}
+		if rule.ReplacedBy != "" {
+			b.fail(at, "variable %s is an old name: use %s", rule.Name, rule.ReplacedBy)
+			continue
+		}
+		value, ok := b.vars.lookup(rule.Name)
+		if !ok && !rule.Optional {
+			b.fail(at, "variable %s is required%s", rule.Name, didYouMean(rule.Name, b.unruled()))
+			continue
+		}
+		later = b.checkRule("variable "+rule.Name, rule, value, at, later)
+	}
+	slices.SortFunc(later, func(x, y api.ContractRule) int { return cmp.Compare(x.Rule.Name, y.Rule.Name) })
+	return later
+}
+
+// checkRule checks a value now, or appends the rule to later when the value holds a secret.
+func (b *stackBuild) checkRule(what string, rule api.VariableRule, value string, at Problem, later []api.ContractRule) []api.ContractRule {
+	if len(api.References(value)) > 0 {
+		return append(later, api.ContractRule{Rule: rule, Value: value})
+	}
+	if err := rule.Check(value); err != nil {
+		b.fail(at, "%s %s", what, err)
+	}
+	return later
+}
+
+// unruled are the variables that no rule names: candidates for a misspelt one.
+func (b *stackBuild) unruled() []string {
+	return slices.DeleteFunc(b.vars.names(), func(name string) bool {
+		return slices.ContainsFunc(b.stack.Spec.Contract, func(r api.VariableRule) bool { return r.Name == name })
+	})
+}
+
+// checkEnvironment applies the rules for the environment of a service's containers.
+func (b *stackBuild) checkEnvironment(service *api.Service, rules []api.VariableRule) []api.ContractRule {
+	var later []api.ContractRule
+	for i := range service.Replicas {
+		env := environmentOf(&service.Replicas[i].Spec)
+		for _, rule := range rules {
+			later = b.checkKey(service.Name, rule, env, later)
+		}
+	}
+	return later
+}
+
+func (b *stackBuild) checkKey(service string, rule api.VariableRule, env map[string]string, later []api.ContractRule) []api.ContractRule {
+	value, ok := env[rule.Name]
+	at := b.files.environment(service, rule.Name)
+	what := "environment variable " + rule.Name
+	switch {
+	case ok && rule.ReplacedBy != "":
+		b.fail(at, "%s is an old name: use %s", what, rule.ReplacedBy)
+	case rule.ReplacedBy != "":
+	case ok:
+		return b.checkRule(what, rule, value, at, later)
+	case !rule.Optional:
+		b.fail(at, "%s is required%s", what, didYouMean(rule.Name, keysOf(env)))
+	default:
+		b.checkMisspelt(service, rule.Name, env)
+	}
+	return later
+}
+
+// checkMisspelt refuses a key that is one slip away from an optional one that is absent:
+// the program would silently take its default.
+func (b *stackBuild) checkMisspelt(service, name string, env map[string]string) {
+	for _, key := range keysOf(env) {
+		if distance(key, name) == 1 {
+			b.fail(b.files.environment(service, key), "environment variable %s is not known (did you mean %q?)", key, name)
+		}
+	}
+}
+
+// environmentOf returns the variables that have a value.
+func environmentOf(spec *api.ContainerSpec) map[string]string {
+	env := make(map[string]string, len(spec.Env))
+	for _, entry := range spec.Env {
+		if key, value, ok := strings.Cut(entry, "="); ok {
+			env[key] = value
+		}
+	}
+	return env
+}
+
+// checkSecrets refuses environment keys and arguments that look like secrets in the
+// clear, and references that are malformed.
+func (b *stackBuild) checkSecrets(service *api.Service) {
+	for i := range service.Replicas {
+		replica := &service.Replicas[i]
+		env := environmentOf(&replica.Spec)
+		for _, key := range keysOf(env) {
+			if fault := plaintextFault(key, env[key]); fault != "" && !b.plaintextAllowed(key) {
+				b.fail(b.files.environment(service.Name, key), "%s", fault)
+			}
+		}
+		arguments := map[string][]string{"command": replica.Spec.Command, "entrypoint": replica.Spec.Entrypoint}
+		for _, field := range keysOf(arguments) {
+			for _, argument := range arguments[field] {
+				if fault := plaintextFault("", argument); fault != "" {
+					b.fail(b.files.at("services."+service.Name+"."+field), "%s", fault)
+				}
+			}
+		}
+		for _, ref := range replica.SecretRefs {
+			if _, err := api.ParseReference(ref); err != nil {
+				b.fail(b.files.at("services."+service.Name), "uses a malformed secret reference: %s", err)
+			}
+		}
+	}
+}
+
+// plaintextAllowed tells whether the fleet, the stack or the node lets the name be.
+func (b *stackBuild) plaintextAllowed(name string) bool {
+	for _, names := range [][]string{b.node.fleet.Spec.PlaintextAllowed, b.stack.Spec.PlaintextAllowed, b.node.node.Spec.PlaintextAllowed} {
+		if slices.Contains(names, name) {
+			return true
+		}
+	}
+	return false
+}

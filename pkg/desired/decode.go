@@ -1,0 +1,311 @@
+package desired
+
+import (
+	"bytes"
+	"encoding"
+	"fmt"
+	"io"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"ktrdr.io/fleet/pkg/desired/yamlpos"
+)
+
+// Limits of one file of a kind; aliases count each time they are used.
+const (
+	maxValues = 50_000
+	maxDepth  = 50
+)
+
+type place struct{ line, column int }
+
+// document is a decoded file that knows where its fields stand.
+type document struct {
+	file   string
+	places map[string]place
+	report *report
+	values int
+	// stopped ends the walk once a limit was hit: one problem says so.
+	stopped bool
+}
+
+// decode reads one YAML document strictly into a kind of pkg/api: unknown and repeated
+// fields, wrong types, empty scalars, merge keys and further documents are problems. What
+// is right is decoded all the same, so that later checks find more.
+func decode(file string, data []byte, into any, r *report) *document {
+	d := &document{file: file, places: map[string]place{"": {1, 1}}, report: r}
+	root, ok := d.parse(data)
+	if !ok {
+		return d
+	}
+	if root == nil {
+		d.problem("", "is empty")
+		return d
+	}
+	d.value("", root, reflect.ValueOf(into).Elem(), 0)
+	return d
+}
+
+// parse returns the only document's root, nil for an empty file.
+func (d *document) parse(data []byte) (*yaml.Node, bool) {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	var first, second yaml.Node
+	switch err := decoder.Decode(&first); {
+	case err == io.EOF:
+		return nil, true
+	case err != nil:
+		d.syntax(data, err)
+		return nil, false
+	}
+	switch err := decoder.Decode(&second); {
+	case err == io.EOF:
+	case err != nil:
+		d.syntax(data, err)
+		return nil, false
+	default:
+		d.problemAt(&second, "", "a second YAML document: one file holds one object")
+	}
+	if len(first.Content) == 0 {
+		return nil, true
+	}
+	return first.Content[0], true
+}
+
+// syntax reports what the parser could not read, with the place that yamlpos finds.
+func (d *document) syntax(data []byte, err error) {
+	if _, placed := yamlpos.Parse(d.file, data); placed != nil {
+		err = placed
+	}
+	d.report.addError(asError(err), d.at(""))
+}
+
+func (d *document) at(path string) Problem {
+	for at := path; ; at = at[:max(strings.LastIndexAny(at, ".["), 0)] {
+		if p, ok := d.places[at]; ok {
+			return Problem{File: d.file, Line: p.line, Column: p.column, Path: path}
+		}
+	}
+}
+
+func (d *document) problem(path, format string, args ...any) {
+	p := d.at(path)
+	p.Message = fmt.Sprintf(format, args...)
+	d.report.add(p)
+}
+
+func (d *document) warning(path, format string, args ...any) {
+	p := d.at(path)
+	p.Message = fmt.Sprintf(format, args...)
+	d.report.warn(p)
+}
+
+func (d *document) problemAt(node *yaml.Node, path, message string) {
+	d.report.add(Problem{File: d.file, Line: max(node.Line, 1), Column: max(node.Column, 1), Path: path, Message: message})
+}
+
+// spend bounds the walk: an alias may stand for a huge value, or contain itself.
+func (d *document) spend(path string, node *yaml.Node, depth int) bool {
+	d.values++
+	if d.stopped {
+		return false
+	}
+	switch {
+	case d.values > maxValues:
+		d.problemAt(node, path, fmt.Sprintf("more than %d values when aliases are expanded", maxValues))
+	case depth > maxDepth:
+		d.problemAt(node, path, fmt.Sprintf("nested deeper than %d levels", maxDepth))
+	default:
+		return true
+	}
+	d.stopped = true
+	return false
+}
+
+// value decodes node into target. Recursion is bounded by spend.
+func (d *document) value(path string, node *yaml.Node, target reflect.Value, depth int) {
+	if !d.spend(path, node, depth) {
+		return
+	}
+	if node.Kind == yaml.AliasNode {
+		d.value(path, node.Alias, target, depth+1)
+		return
+	}
+	if unmarshaler, ok := target.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		d.text(path, node, unmarshaler)
+		return
+	}
+	switch target.Kind() {
+	case reflect.Pointer:
+		if isNull(node) {
+			return
+		}
+		target.Set(reflect.New(target.Type().Elem()))
+		d.value(path, node, target.Elem(), depth+1)
+	case reflect.Struct:
+		d.mapping(path, node, func(key, child *yaml.Node, childPath string) {
+			d.field(childPath, key, child, target, depth)
+		})
+	case reflect.Map:
+		d.stringMap(path, node, target, depth)
+	case reflect.Slice:
+		d.sequence(path, node, target, depth)
+	default:
+		d.scalar(path, node, target)
+	}
+}
+
+// mapping calls each for the pairs of a mapping; null stands for an empty one.
+func (d *document) mapping(path string, node *yaml.Node, each func(key, value *yaml.Node, path string)) {
+	if isNull(node) {
+		return
+	}
+	if node.Kind != yaml.MappingNode {
+		d.wrongType(path, node, "a mapping")
+		return
+	}
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(node.Content) && !d.stopped; i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		child := yamlpos.Child(path, key.Value)
+		switch {
+		case key.Kind != yaml.ScalarNode:
+			d.problemAt(key, path, "a key must be plain text")
+		case key.ShortTag() == "!!merge":
+			d.problemAt(key, child, "merge keys are not supported here: repeat the fields")
+		case seen[key.Value]:
+			d.problemAt(key, child, "is there twice")
+		default:
+			seen[key.Value] = true
+			d.places[child] = place{key.Line, key.Column}
+			each(key, value, child)
+		}
+	}
+}
+
+func (d *document) field(path string, key, node *yaml.Node, target reflect.Value, depth int) {
+	fields := fieldsOf(target.Type())
+	index, known := fields[key.Value]
+	if !known {
+		d.problemAt(key, path, "unknown field"+didYouMean(key.Value, keysOf(fields)))
+		return
+	}
+	d.value(path, node, target.FieldByIndex(index), depth+1)
+}
+
+// fieldsOf maps the JSON names of a struct's fields, embedded ones included, to their index.
+func fieldsOf(t reflect.Type) map[string][]int {
+	fields := map[string][]int{}
+	for _, field := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if field.IsExported() && !field.Anonymous && name != "-" {
+			fields[name] = field.Index
+		}
+	}
+	return fields
+}
+
+func (d *document) stringMap(path string, node *yaml.Node, target reflect.Value, depth int) {
+	entries := reflect.MakeMap(target.Type())
+	d.mapping(path, node, func(key, child *yaml.Node, childPath string) {
+		entry := reflect.New(target.Type().Elem()).Elem()
+		d.element(childPath, child, entry, depth)
+		entries.SetMapIndex(reflect.ValueOf(key.Value), entry)
+	})
+	if entries.Len() > 0 {
+		target.Set(entries)
+	}
+}
+
+func (d *document) sequence(path string, node *yaml.Node, target reflect.Value, depth int) {
+	if isNull(node) {
+		return
+	}
+	if node.Kind != yaml.SequenceNode {
+		d.wrongType(path, node, "a list")
+		return
+	}
+	items := reflect.MakeSlice(target.Type(), len(node.Content), len(node.Content))
+	for i, child := range node.Content {
+		item := yamlpos.Item(path, i)
+		d.places[item] = place{child.Line, child.Column}
+		d.element(item, child, items.Index(i), depth)
+	}
+	target.Set(items)
+}
+
+// element decodes what a map or a list holds. Text is taken as it is written there, so
+// that `PORT: 5432` and `FLAG: true` need no quotes, as in Compose.
+func (d *document) element(path string, node *yaml.Node, target reflect.Value, depth int) {
+	plain := node
+	if node.Kind == yaml.AliasNode {
+		plain = node.Alias
+	}
+	if target.Kind() != reflect.String || plain.Kind != yaml.ScalarNode {
+		d.value(path, node, target, depth+1)
+		return
+	}
+	if !d.spend(path, node, depth) {
+		return
+	}
+	switch {
+	case isNull(plain):
+		d.problem(path, `has no value: write "" for an empty one`)
+	case !strings.HasPrefix(plain.ShortTag(), "!!") || plain.ShortTag() == "!!binary":
+		d.problem(path, "tags are not supported")
+	default:
+		target.SetString(plain.Value)
+	}
+}
+
+func (d *document) text(path string, node *yaml.Node, target encoding.TextUnmarshaler) {
+	if node.Kind != yaml.ScalarNode || isNull(node) {
+		d.wrongType(path, node, "text")
+		return
+	}
+	if err := target.UnmarshalText([]byte(node.Value)); err != nil {
+		d.problem(path, "%s", err)
+	}
+}
+
+func (d *document) scalar(path string, node *yaml.Node, target reflect.Value) {
+	tag, ok := node.ShortTag(), node.Kind == yaml.ScalarNode
+	switch target.Kind() { //nolint:exhaustive // the kinds that pkg/api uses
+	case reflect.String:
+		if ok = ok && tag == "!!str"; ok {
+			target.SetString(node.Value)
+		}
+	case reflect.Bool:
+		if ok = ok && tag == "!!bool"; ok {
+			target.SetBool(strings.EqualFold(node.Value, "true"))
+		}
+	case reflect.Float64:
+		number, err := strconv.ParseFloat(node.Value, 64)
+		if ok = ok && (tag == "!!int" || tag == "!!float") && err == nil && !math.IsInf(number, 0) && !math.IsNaN(number); ok {
+			target.SetFloat(number)
+		}
+	default:
+		d.integer(path, node, target)
+		return
+	}
+	if !ok {
+		d.wrongType(path, node, kindName(target.Kind()))
+	}
+}
+
+func (d *document) integer(path string, node *yaml.Node, target reflect.Value) {
+	number, err := strconv.ParseInt(node.Value, 10, 64)
+	switch {
+	case node.Kind != yaml.ScalarNode || node.ShortTag() != "!!int" || err != nil:
+		d.wrongType(path, node, "a whole number")
+	case target.CanUint() && (number < 0 || target.OverflowUint(uint64(number))):
+		d.problem(path, "must be from 0 to %d", uint64(math.MaxUint64)>>(64-target.Type().Bits()))
+	case target.CanUint():
+		target.SetUint(uint64(number))
+	default:
+		target.SetInt(number)
+	}
+}

@@ -1,0 +1,62 @@
+package desired
+
+import (
+	"strings"
+
+	"ktrdr.io/fleet/pkg/desired/yamlpos"
+)
+
+// composeFiles finds places in the Compose files of a stack, for problems that show only
+// after Compose's own checks. Files are parsed when the first problem asks.
+type composeFiles struct {
+	tree    *tree
+	files   []string
+	indexes []*yamlpos.Index
+}
+
+// at returns the place of a path in the last file that has it, or of its nearest known
+// ancestor.
+func (c *composeFiles) at(path string) Problem {
+	c.parse()
+	for known := path; known != ""; known = known[:max(strings.LastIndexAny(known, ".["), 0)] {
+		for i := len(c.indexes) - 1; i >= 0; i-- {
+			if index := c.indexes[i]; index.Has(known) {
+				line, column := index.At(known)
+				return Problem{File: index.File(), Line: line, Column: column, Path: path}
+			}
+		}
+	}
+	return Problem{File: c.files[0], Line: 1, Column: 1, Path: path}
+}
+
+// environment returns the place of a key of a service's environment, which may be a
+// mapping or a list.
+func (c *composeFiles) environment(service, key string) Problem {
+	c.parse()
+	base := "services." + service + ".environment"
+	for i := len(c.indexes) - 1; i >= 0; i-- {
+		for scalar := range c.indexes[i].Scalars() {
+			name, _, _ := strings.Cut(scalar.Value, "=")
+			if strings.HasPrefix(scalar.Path, base+"[") && name == key {
+				return Problem{File: c.indexes[i].File(), Line: scalar.Line, Column: scalar.Column, Path: scalar.Path}
+			}
+		}
+	}
+	return c.at(base + "." + key)
+}
+
+func (c *composeFiles) parse() {
+	if c.indexes != nil {
+		return
+	}
+	c.indexes = []*yamlpos.Index{}
+	for _, file := range c.files {
+		data, err := c.tree.read(file)
+		if err != nil {
+			continue
+		}
+		if index, err := yamlpos.Parse(file, data); err == nil {
+			c.indexes = append(c.indexes, index)
+		}
+	}
+}
