@@ -1,0 +1,212 @@
+package secrets
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// Phase is the state of one reference.
+type Phase string
+
+// Phases of a reference.
+const (
+	// Fresh was resolved by the last refresh that asked for it.
+	Fresh Phase = "ok"
+	// Stale has a value from before; the last refresh failed.
+	Stale Phase = "stale"
+	// Missing was never resolved since the agent started.
+	Missing Phase = "missing"
+)
+
+// State tells about one reference, never its value.
+type State struct {
+	Ref   string
+	Phase Phase
+	// Version is the provider's, opaque; empty when missing.
+	Version string
+	// ResolvedAt is when the value was last confirmed; zero when missing.
+	ResolvedAt time.Time
+	// Age is the time since ResolvedAt, 0 when missing.
+	Age time.Duration
+	// Reason and Message say why the phase is not Fresh.
+	Reason  api.Reason
+	Message string
+}
+
+// Store keeps the last good value of every reference in memory, and nowhere else. All
+// methods are safe for concurrent use; only Refresh waits for anything.
+type Store struct {
+	provider Provider
+	key      []byte
+
+	mu       sync.RWMutex
+	entries  map[string]*entry
+	flight   *flight
+	redactor *redactor
+}
+
+type entry struct {
+	value      Value
+	version    string
+	resolvedAt time.Time
+	digest     string
+	err        error
+	// previous is what the value was before: it may still turn up in logs.
+	previous Value
+}
+
+// New makes an empty store. key is the node's own key of the digests, 32 bytes.
+func New(provider Provider, key []byte) *Store {
+	return &Store{
+		provider: provider,
+		key:      slices.Clone(key),
+		entries:  map[string]*entry{},
+		redactor: &redactor{},
+	}
+}
+
+// Open returns the last good value of ref; false when there is none.
+func (s *Store) Open(ref string) (Value, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e := s.entries[ref]
+	if e == nil || e.resolvedAt.IsZero() {
+		return Value{}, false
+	}
+	return e.value, true
+}
+
+// Digests returns "v1:<hex>" of every reference that has a value, by reference: an HMAC
+// over reference and value with the node's key. Without the key, not even a weak value
+// can be guessed from one.
+func (s *Store) Digests() map[string]string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	digests := make(map[string]string, len(s.entries))
+	for ref, e := range s.entries {
+		if e.digest != "" {
+			digests[ref] = e.digest
+		}
+	}
+	return digests
+}
+
+// States tells about every reference that was ever asked for, sorted by reference.
+func (s *Store) States() []State {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	states := make([]State, 0, len(s.entries))
+	for _, ref := range slices.Sorted(maps.Keys(s.entries)) {
+		states = append(states, s.entries[ref].state(ref))
+	}
+	return states
+}
+
+// Retain forgets the references that keep refuses, values included.
+func (s *Store) Retain(keep func(ref string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.entries, func(ref string, _ *entry) bool { return !keep(ref) })
+	s.redactor = newRedactor(s.entries)
+}
+
+// Redact replaces every known value of at least 6 bytes in text by Redacted: as it is,
+// hexadecimal, base64 (also as part of a longer text), and escaped for URLs and JSON.
+// Values that were replaced since the agent started count too.
+func (s *Store) Redact(text string) string {
+	s.mu.RLock()
+	r := s.redactor
+	s.mu.RUnlock()
+	return r.redact(text)
+}
+
+func (e *entry) state(ref string) State {
+	state := State{Ref: ref, Phase: Fresh, Version: e.version, ResolvedAt: e.resolvedAt}
+	if e.resolvedAt.IsZero() {
+		state.Phase, state.Reason = Missing, api.ReasonSecretMissing
+	} else {
+		state.Age = time.Since(e.resolvedAt)
+	}
+	if e.err == nil {
+		return state
+	}
+	state.Message = e.err.Error()
+	if state.Phase == Fresh {
+		state.Phase, state.Reason = Stale, api.ReasonSecretsStale
+	}
+	var failed *Error
+	if state.Phase == Missing && errors.As(e.err, &failed) && failed.Reason != "" {
+		state.Reason = failed.Reason
+	}
+	return state
+}
+
+// digest covers lengths so that no two pairs give the same bytes.
+func (s *Store) digest(ref string, value Value) string {
+	mac := hmac.New(sha256.New, s.key)
+	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(ref))))
+	mac.Write([]byte(ref))
+	mac.Write([]byte(value.peek()))
+	return "v1:" + hex.EncodeToString(mac.Sum(nil))
+}
+
+// resolve asks the provider once and takes the answers over.
+func (s *Store) resolve(ctx context.Context, refs []string) error {
+	results, err := s.provider.Resolve(ctx, refs)
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var failures []error
+	for _, ref := range refs {
+		if failed := s.take(ref, results, err, now); failed != nil && err == nil {
+			failures = append(failures, failed)
+		}
+	}
+	s.redactor = newRedactor(s.entries)
+	if err != nil {
+		return fmt.Errorf("provider %s: %w", s.provider.Name(), err)
+	}
+	return errors.Join(failures...)
+}
+
+// take stores the answer to one reference; an error leaves the value as it was.
+func (s *Store) take(ref string, results map[string]Result, err error, now time.Time) error {
+	e := s.entries[ref]
+	if e == nil {
+		e = &entry{}
+		s.entries[ref] = e
+	}
+	result, answered := results[ref]
+	switch {
+	case answered && result.Err != nil:
+		e.err = result.Err
+	case answered && result.Value.IsEmpty():
+		e.err = missing(ref, ErrEmpty)
+	case answered:
+		e.renew(result, now)
+		e.digest = s.digest(ref, result.Value)
+	case err != nil:
+		e.err = err
+	default:
+		e.err = missing(ref, ErrNotFound)
+	}
+	return e.err
+}
+
+func (e *entry) renew(result Result, now time.Time) {
+	if !e.resolvedAt.IsZero() && !e.value.Equal(result.Value) {
+		e.previous = e.value
+	}
+	e.value, e.version, e.resolvedAt, e.err = result.Value, result.Version, now, nil
+}
