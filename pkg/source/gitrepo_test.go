@@ -2,10 +2,8 @@ package source_test
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/pem"
-	"fmt"
-	"maps"
+	"io"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -150,8 +148,9 @@ func newHTTPSRepo(t testing.TB) *httpsRepo {
 		t.Fatal(err)
 	}
 	git := &cgi.Handler{
-		Path: filepath.Join(strings.TrimSpace(string(backend)), "git-http-backend"),
-		Env:  []string{"GIT_PROJECT_ROOT=" + filepath.Dir(r.bare), "GIT_HTTP_EXPORT_ALL=1", "HOME=" + r.base, "GIT_CONFIG_NOSYSTEM=1"},
+		Path:   filepath.Join(strings.TrimSpace(string(backend)), "git-http-backend"),
+		Env:    []string{"GIT_PROJECT_ROOT=" + filepath.Dir(r.bare), "GIT_HTTP_EXPORT_ALL=1", "HOME=" + r.base, "GIT_CONFIG_NOSYSTEM=1"},
+		Stderr: io.Discard,
 	}
 	r.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if h := r.before.Load(); h != nil {
@@ -204,7 +203,3 @@ func TestGitConformance(t *testing.T) {
 		})
 	}
 }
-
-var _ = x509.NewCertPool
-var _ = fmt.Sprint
-var _ = maps.Copy[sourcetest.Files, sourcetest.Files]

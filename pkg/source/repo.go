@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
@@ -26,9 +27,9 @@ var errStorage = errors.New("write git cache")
 const (
 	// tipRef remembers the commit whose objects are all here.
 	tipRef = plumbing.ReferenceName("refs/fleet/tip")
-	// maxPacks is how many transfers are kept beside each other. Every fetch adds a pack; nothing is worth repacking
-	// when a new shallow clone costs as much.
-	maxPacks = 40
+	// maxObjects is how many packs and loose objects may pile up. Nothing is worth repacking when a new shallow
+	// clone costs as much.
+	maxObjects = 2000
 )
 
 // repo is the bare repository in the cache. It holds one commit without its history, and leftovers of earlier ones.
@@ -74,28 +75,25 @@ func (r repo) tidy() error {
 		}
 		return os.MkdirAll(r.packs(), 0o700)
 	}
-	list, err := os.ReadDir(r.packs())
-	if err != nil {
-		return err
-	}
-	var packs int
+	var count int
 	var size int64
-	for _, d := range list {
-		info, err := d.Info()
-		switch {
-		case err != nil:
+	err := filepath.WalkDir(filepath.Join(r.dir, "objects"), func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
 			return err
-		case strings.HasPrefix(d.Name(), "tmp-"):
-			if err := os.RemoveAll(filepath.Join(r.packs(), d.Name())); err != nil {
-				return err
-			}
-		case filepath.Ext(d.Name()) == ".pack":
-			packs++
-			size += info.Size()
 		}
-	}
-	if packs < maxPacks && size <= r.max {
+		if strings.HasPrefix(d.Name(), "tmp") {
+			return os.Remove(p)
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		count++
+		size += info.Size()
 		return nil
+	})
+	if err != nil || count <= maxObjects && size <= r.max {
+		return err
 	}
 	if err := os.RemoveAll(r.dir); err != nil {
 		return err
@@ -103,8 +101,14 @@ func (r repo) tidy() error {
 	return os.MkdirAll(r.packs(), 0o700)
 }
 
-// receive stores a pack under its checksum, indexed by what was found in it.
-func (r repo) receive(ctx context.Context, src *blamed) error {
+// transfer is a pack that is on its way.
+type transfer struct {
+	ctx  context.Context //nolint:containedctx // lives for one transfer
+	from *blamed
+}
+
+// spool writes the pack to a file that is removed when use returns, and looks at its header.
+func (r repo) spool(in transfer, use func(f *os.File) error) error {
 	f, err := os.CreateTemp(r.packs(), "tmp-")
 	if err != nil {
 		return fmt.Errorf("%w: %w", errStorage, err)
@@ -113,51 +117,77 @@ func (r repo) receive(ctx context.Context, src *blamed) error {
 		_ = f.Close()
 		_ = os.Remove(f.Name())
 	}()
-	n, err := io.Copy(f, io.LimitReader(src, r.max+1))
+	n, err := io.Copy(f, io.LimitReader(in.from, r.max+1))
 	switch {
-	case src.err != nil:
-		return &networkError{src.err}
+	case in.from.err != nil:
+		return &networkError{in.from.err}
 	case err != nil:
 		return fmt.Errorf("%w: %w", errStorage, err)
 	case n > r.max:
 		return fail(ReasonTooLarge, "the server sends more than %d bytes; is this the right repository? The limit is maxTransferBytes", r.max)
 	}
-	index, sum, err := r.index(ctx, f, n)
+	if err := plausible(f, n); err != nil {
+		return err
+	}
+	return use(f)
+}
+
+// receive stores a complete pack under its checksum, indexed by what was found in it.
+func (r repo) receive(in transfer) error {
+	return r.spool(in, func(f *os.File) error {
+		var w idxfile.Writer
+		parser, err := packfile.NewParser(packfile.NewScanner(interruptible{in.ctx, f}), &observer{Writer: &w, max: r.max})
+		if err != nil {
+			return err
+		}
+		sum, err := parser.Parse()
+		if ReasonOf(err) != "" || in.ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			return &networkError{fmt.Errorf("%w: the pack is broken or incomplete: %w", errTransfer, err)}
+		}
+		return r.keep(f, sum, &w)
+	})
+}
+
+// keep writes index and pack. The pack comes first: an index without its pack would be a promise that can't be kept.
+func (r repo) keep(f *os.File, sum plumbing.Hash, w *idxfile.Writer) error {
+	index, err := w.Index()
 	if err != nil {
 		return err
 	}
+	var buf bytes.Buffer
+	if _, err := idxfile.NewEncoder(&buf).Encode(index); err != nil {
+		return err
+	}
 	base := filepath.Join(r.packs(), "pack-"+sum.String())
-	// The pack comes first: an index without its pack would be a promise that can't be kept.
-	if err := errors.Join(f.Chmod(0o600), os.Rename(f.Name(), base+".pack"), os.WriteFile(base+".idx", index, 0o600)); err != nil {
+	if err := errors.Join(os.Rename(f.Name(), base+".pack"), os.WriteFile(base+".idx", buf.Bytes(), 0o600)); err != nil {
 		return fmt.Errorf("%w: %w", errStorage, err)
 	}
 	return nil
 }
 
-// index reads a pack of n bytes and returns its index file and its checksum.
-func (r repo) index(ctx context.Context, f *os.File, n int64) ([]byte, plumbing.Hash, error) {
-	if err := plausible(f, n); err != nil {
-		return nil, plumbing.ZeroHash, err
-	}
-	var w idxfile.Writer
-	parser, err := packfile.NewParser(packfile.NewScanner(interruptible{ctx, f}), &observer{Writer: &w, max: r.max})
-	if err != nil {
-		return nil, plumbing.ZeroHash, err
-	}
-	sum, err := parser.Parse()
-	if ReasonOf(err) != "" || ctx.Err() != nil {
-		return nil, plumbing.ZeroHash, err
-	}
-	if err != nil {
-		return nil, plumbing.ZeroHash, &networkError{fmt.Errorf("%w: the pack is broken or incomplete: %w", errTransfer, err)}
-	}
-	index, err := w.Index()
-	if err != nil {
-		return nil, plumbing.ZeroHash, err
-	}
-	var buf bytes.Buffer
-	_, err = idxfile.NewEncoder(&buf).Encode(index)
-	return buf.Bytes(), sum, err
+// receiveThin unpacks a pack whose deltas refer to objects that are here already. When one of these is not, or the pack
+// is broken, a clone from scratch finds out which.
+func (r repo) receiveThin(in transfer, st *filesystem.Storage) error {
+	return r.spool(in, func(f *os.File) error {
+		scanner := packfile.NewScanner(interruptible{in.ctx, f})
+		parser, err := packfile.NewParserWithStorage(scanner, st, &observer{Writer: &idxfile.Writer{}, max: r.max})
+		if err != nil {
+			return err
+		}
+		_, err = parser.Parse()
+		var disk *fs.PathError
+		switch {
+		case err == nil, ReasonOf(err) != "", in.ctx.Err() != nil:
+			return err
+		case errors.As(err, &disk) && !errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOSPC):
+			return fmt.Errorf("%w: %w", errStorage, err)
+		default:
+			return fmt.Errorf("%w: unpack: %w", errCorrupt, err)
+		}
+	})
 }
 
 // plausible looks at the pack's header before a parser allocates what the header says. The smallest object has a byte

@@ -155,7 +155,13 @@ func (o *serverOffer) objects(ctx context.Context) (store storer.EncodedObjectSt
 		return nil, err
 	}
 	defer func() { _ = pack.Close() }()
-	if err := o.server.repo.receive(ctx, demultiplex(req, pack)); err != nil {
+	in := transfer{ctx: ctx, from: demultiplex(req, pack)}
+	if have.IsZero() {
+		err = o.server.repo.receive(in)
+	} else {
+		err = o.server.repo.receiveThin(in, st)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return o.server.repo.advance(o.hash)
@@ -176,8 +182,12 @@ func (o *serverOffer) request(ctx context.Context, have plumbing.Hash) (*packp.U
 			return nil, nil, err
 		}
 		if !have.IsZero() {
-			// Without this line the server would think that the history of have is here too.
+			// Without the shallow line the server would think that the history of have is here too.
 			req.Haves, req.Shallows = []plumbing.Hash{have}, []plumbing.Hash{have}
+			// Only for a thin pack git leaves out the files of a commit that is not in the history it sends.
+			if err := req.Capabilities.Set(capability.ThinPack); err != nil {
+				return nil, nil, err
+			}
 		}
 	}
 	res, err := o.session.UploadPack(ctx, req)

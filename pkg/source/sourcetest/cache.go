@@ -47,7 +47,9 @@ func tampered(t *testing.T, h Harness) {
 		"a file":   func(dir string) error { _ = os.RemoveAll(dir); return os.WriteFile(dir, nil, 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			fetch(t, s, tree.Revision.ID)
+			if _, ok := s.Cached(tree.Revision.ID); !ok {
+				t.Fatal("the tree is not there to begin with")
+			}
 			if err := harm(tree.Dir); err != nil {
 				t.Fatal(err)
 			}
