@@ -1,0 +1,137 @@
+package compose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/types"
+
+	"ktrdr.io/fleet/pkg/desired/yamlpos"
+)
+
+// loading is the state of one Load.
+type loading struct {
+	ctx  context.Context //nolint:containedctx // lives for one call of Load
+	req  Request
+	dir  string
+	repo *repository
+	// temp holds private copies of included and extended files; empty until needed.
+	temp   string
+	main   []types.ConfigFile
+	copies map[string]stagedCopy // by path in temp
+	bases  map[string]string     // extended files: path in temp by file and working directory
+
+	found     findings
+	deferred  []deferredProblem
+	extended  map[string]map[string]bool // file of the repository -> services that are extended
+	refs      *references
+	variables *variables
+	tilde     map[string]bool
+}
+
+// stagedCopy remembers what a copy stands for.
+type stagedCopy struct {
+	name string // in the repository
+	dir  string // what relative paths in it start from, relative to the including model
+}
+
+// deferredProblem counts only when its service is enabled in the end.
+type deferredProblem struct {
+	Problem
+
+	service string
+	base    bool // the file is only extended, never loaded as a whole
+	warning bool
+}
+
+func open(ctx context.Context, req Request) (*loading, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("load compose files: %w", err)
+	}
+	if len(req.Files) == 0 {
+		return nil, errors.New("load compose files: none were named")
+	}
+	dir, err := inside(req.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("project directory: %w", err)
+	}
+	if req.WorkingDirectory != "" && !filepath.IsAbs(req.WorkingDirectory) {
+		return nil, fmt.Errorf("working directory %q is not an absolute path", req.WorkingDirectory)
+	}
+	repo, err := openRepository(req.Root)
+	if err != nil {
+		return nil, err
+	}
+	return &loading{
+		ctx: ctx, req: req, dir: dir, repo: repo,
+		copies: map[string]stagedCopy{}, bases: map[string]string{},
+		extended: map[string]map[string]bool{}, tilde: map[string]bool{},
+		refs: newReferences(), variables: newVariables(req.Lookup),
+	}, nil
+}
+
+func (l *loading) close() {
+	l.repo.root.Close()
+	if l.temp != "" {
+		os.RemoveAll(l.temp)
+	}
+}
+
+// verdict returns all problems as *Error, or nil.
+func (l *loading) verdict() error {
+	if err := l.ctx.Err(); err != nil {
+		return fmt.Errorf("load compose files: %w", err)
+	}
+	if len(l.found.problems) == 0 {
+		return nil
+	}
+	return &Error{Problems: sorted(l.found.problems)}
+}
+
+// settle decides on the deferred problems. With nil every service counts.
+func (l *loading) settle(enabled types.Services) {
+	for _, d := range l.deferred {
+		_, on := enabled[d.service]
+		switch {
+		case enabled == nil, d.service == "":
+		case d.base && !l.extended[d.File][d.service], !d.base && !on:
+			continue
+		}
+		if d.warning {
+			l.found.warnings = append(l.found.warnings, d.Problem)
+		} else {
+			l.found.problems = append(l.found.problems, d.Problem)
+		}
+	}
+	l.deferred = nil
+}
+
+// invalid takes over the problems of a file that is not YAML.
+func (l *loading) invalid(err error) {
+	var all *yamlpos.Error
+	if errors.As(err, &all) {
+		for _, p := range all.Problems {
+			l.found.problems = append(l.found.problems, Problem(p))
+		}
+	}
+}
+
+// noteTilde remembers what compose-go would expand with the agent's own home directory.
+func (l *loading) noteTilde(value string) {
+	if !strings.HasPrefix(value, "~") {
+		return
+	}
+	first, _, _ := strings.Cut(value, ":")
+	if home, err := os.UserHomeDir(); err == nil {
+		l.tilde[filepath.Join(home, first[1:])] = true
+	}
+}
+
+// fromHome tells whether a path was written with "~".
+func (l *loading) fromHome(source string) bool {
+	return l.tilde[source] || strings.HasPrefix(filepath.Base(source), "~") || strings.Contains(source, "/~")
+}

@@ -1,0 +1,245 @@
+package compose
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	interp "github.com/compose-spec/compose-go/v2/interpolation"
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/schema"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+	"go.yaml.in/yaml/v4"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+
+	"ktrdr.io/fleet/pkg/desired/yamlpos"
+)
+
+// validateSchema reports every violation of the Compose schema in one file. compose-go
+// would stop at the first, and which one that is depends on map order.
+func (l *loading) validateSchema(content []byte, index *yamlpos.Index, from origin) {
+	docs, err := documents(content)
+	if err != nil {
+		return // reported by rewrite
+	}
+	for _, doc := range docs {
+		value, err := l.document(doc, from)
+		if err != nil {
+			l.schemaErrors(index, err)
+			continue
+		}
+		if value == nil {
+			continue
+		}
+		for _, v := range violations(value) {
+			line, column := index.At(v.Path)
+			v.File, v.Line, v.Column = index.File(), line, column
+			l.found.problems = append(l.found.problems, v)
+		}
+	}
+}
+
+// document is what compose-go would validate: interpolated, with numbers and booleans
+// where variables stand for them.
+func (l *loading) document(doc *yaml.Node, from origin) (map[string]any, error) {
+	dropResets(resolved(doc), 0)
+	var raw any
+	if err := doc.Decode(&raw); err != nil {
+		return nil, fmt.Errorf("invalid YAML: %w", err)
+	}
+	if raw == nil {
+		return nil, nil
+	}
+	value, ok := raw.(map[string]any)
+	if !ok {
+		return nil, errors.New("the top level must be a mapping")
+	}
+	casts := loader.ToOptions(&types.ConfigDetails{}, nil).Interpolate.TypeCastMapping
+	value, err := interp.Interpolate(value, interp.Options{
+		LookupValue: from.variables.get, Substitute: l.substituter(), TypeCastMapping: casts,
+	})
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(value)
+	if err != nil {
+		return nil, fmt.Errorf("keys must be strings and numbers finite: %w", err)
+	}
+	var out map[string]any
+	return out, json.Unmarshal(data, &out)
+}
+
+// dropResets takes out what carries !reset: its value may be of any shape.
+func dropResets(node *yaml.Node, depth int) {
+	if node == nil || depth > yamlpos.MaxDepth {
+		return
+	}
+	if node.Kind == yaml.MappingNode {
+		for i := len(node.Content) - 2; i >= 0; i -= 2 {
+			if node.Content[i+1].Tag == "!reset" {
+				node.Content = slices.Delete(node.Content, i, i+2)
+			}
+		}
+	}
+	for _, child := range node.Content {
+		if child.Tag == "!override" {
+			child.Tag = ""
+		}
+		dropResets(child, depth+1)
+	}
+}
+
+var interpolatedPath = regexp.MustCompile(`(?:interpolating|format for) ([^\s:]+?)[.:]?(?:\s|$)`)
+
+// schemaErrors splits what Interpolate joined; each part names its path.
+func (l *loading) schemaErrors(index *yamlpos.Index, err error) {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		for _, each := range joined.Unwrap() {
+			l.schemaErrors(index, each)
+		}
+		return
+	}
+	p := Problem{File: index.File(), Message: strings.Join(strings.Fields(err.Error()), " ")}
+	if m := interpolatedPath.FindStringSubmatch(err.Error()); m != nil {
+		p.Path = strings.ReplaceAll(m[1], ".[]", "")
+		_, p.Message, _ = strings.Cut(p.Message, m[1]+": ")
+	}
+	p.Line, p.Column = index.At(p.Path)
+	l.found.problems = append(l.found.problems, p)
+}
+
+// compiled is the schema that this version of compose-go brings along.
+var compiled = sync.OnceValues(func() (*jsonschema.Schema, error) { //nolint:gochecknoglobals // compiled constant
+	document, err := jsonschema.UnmarshalJSON(strings.NewReader(schema.Schema))
+	if err != nil {
+		return nil, fmt.Errorf("read the compose schema: %w", err)
+	}
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource("compose-spec.json", document); err != nil {
+		return nil, fmt.Errorf("read the compose schema: %w", err)
+	}
+	return compiler.Compile("compose-spec.json")
+})
+
+// violations returns one problem, without file and place, for each violation.
+func violations(value map[string]any) []Problem {
+	s, err := compiled()
+	if err != nil {
+		return []Problem{{Message: err.Error()}}
+	}
+	var invalid *jsonschema.ValidationError
+	if err := s.Validate(value); !errors.As(err, &invalid) {
+		return nil
+	}
+	var out []Problem
+	for _, leaf := range leaves(invalid) {
+		out = append(out, violation(value, leaf)...)
+	}
+	return out
+}
+
+// leaves returns the violations at the ends of the tree. Of alternatives the one counts
+// that came furthest; when all fail at one place, they are told together.
+func leaves(err *jsonschema.ValidationError) []*jsonschema.ValidationError {
+	if len(err.Causes) == 0 {
+		return []*jsonschema.ValidationError{err}
+	}
+	switch err.ErrorKind.(type) {
+	case *kind.OneOf, *kind.AnyOf:
+		return alternative(err)
+	}
+	var out []*jsonschema.ValidationError
+	for _, cause := range err.Causes {
+		out = append(out, leaves(cause)...)
+	}
+	return out
+}
+
+func alternative(err *jsonschema.ValidationError) []*jsonschema.ValidationError {
+	var best []*jsonschema.ValidationError
+	var wanted []string
+	deepest := -1
+	for _, cause := range err.Causes {
+		found := leaves(cause)
+		for _, leaf := range found {
+			if t, ok := leaf.ErrorKind.(*kind.Type); ok && len(leaf.InstanceLocation) == len(err.InstanceLocation) {
+				wanted = append(wanted, t.Want...)
+			}
+			if depth := depthOf(leaf); depth > deepest {
+				best, deepest = found, depth
+			}
+		}
+	}
+	t, ok := best[0].ErrorKind.(*kind.Type)
+	if len(best) == 1 && ok && len(best[0].InstanceLocation) == len(err.InstanceLocation) {
+		slices.Sort(wanted)
+		merged := *best[0]
+		merged.ErrorKind = &kind.Type{Got: t.Got, Want: slices.Compact(wanted)}
+		return []*jsonschema.ValidationError{&merged}
+	}
+	return best
+}
+
+func depthOf(leaf *jsonschema.ValidationError) int {
+	if _, ok := leaf.ErrorKind.(*kind.AdditionalProperties); ok {
+		return len(leaf.InstanceLocation) + 1
+	}
+	return len(leaf.InstanceLocation)
+}
+
+func violation(value any, leaf *jsonschema.ValidationError) []Problem {
+	at := instancePath(value, leaf.InstanceLocation)
+	switch k := leaf.ErrorKind.(type) {
+	case *kind.AdditionalProperties:
+		var out []Problem
+		for _, name := range k.Properties {
+			out = append(out, Problem{Path: yamlpos.Child(at, name), Message: "is not an attribute that Compose knows here"})
+		}
+		return out
+	case *kind.Type:
+		return []Problem{{Path: at, Message: "must be " + readable(k.Want) + ", not " + readable([]string{k.Got})}}
+	}
+	return []Problem{{Path: at, Message: leaf.ErrorKind.LocalizedString(message.NewPrinter(language.English))}}
+}
+
+func readable(want []string) string {
+	names := map[string]string{"object": "a mapping", "array": "a list", "integer": "an integer", "null": "empty"}
+	var out []string
+	for _, w := range want {
+		name, ok := names[w]
+		if !ok {
+			name = "a " + w
+		}
+		out = append(out, name)
+	}
+	return strings.Join(out, " or ")
+}
+
+// instancePath writes a location as "services.db.ports[0]".
+func instancePath(value any, location []string) string {
+	at := ""
+	for _, segment := range location {
+		switch v := value.(type) {
+		case []any:
+			i, err := strconv.Atoi(segment)
+			if err != nil || i >= len(v) {
+				return at
+			}
+			at, value = yamlpos.Item(at, i), v[i]
+		case map[string]any:
+			at, value = yamlpos.Child(at, segment), v[segment]
+		default:
+			return at
+		}
+	}
+	return at
+}
