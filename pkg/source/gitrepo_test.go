@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"io"
+	"log"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -134,7 +135,9 @@ type httpsRepo struct {
 	token  atomic.Pointer[string]
 	// requests counts them by path.
 	refs, packs atomic.Int64
-	// before, when set, may answer in place of git.
+	// serve is what the server does.
+	serve http.HandlerFunc
+	// before, when set, answers in its place.
 	before atomic.Pointer[http.HandlerFunc]
 	tokens string
 }
@@ -152,11 +155,7 @@ func newHTTPSRepo(t testing.TB) *httpsRepo {
 		Env:    []string{"GIT_PROJECT_ROOT=" + filepath.Dir(r.bare), "GIT_HTTP_EXPORT_ALL=1", "HOME=" + r.base, "GIT_CONFIG_NOSYSTEM=1"},
 		Stderr: io.Discard,
 	}
-	r.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if h := r.before.Load(); h != nil {
-			(*h)(w, req)
-			return
-		}
+	r.serve = func(w http.ResponseWriter, req *http.Request) {
 		if _, password, _ := req.BasicAuth(); password != *r.token.Load() {
 			// A server that tells everybody what it was sent.
 			http.Error(w, "refused "+req.Header.Get("Authorization")+" "+password, http.StatusUnauthorized)
@@ -168,7 +167,15 @@ func newHTTPSRepo(t testing.TB) *httpsRepo {
 			r.packs.Add(1)
 		}
 		git.ServeHTTP(w, req)
+	}
+	r.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if h := r.before.Load(); h != nil {
+			(*h)(w, req)
+			return
+		}
+		r.serve(w, req)
 	}))
+	r.server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	r.server.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	r.server.StartTLS()
 	t.Cleanup(r.server.Close)

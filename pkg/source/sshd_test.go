@@ -37,6 +37,7 @@ type sshRepo struct {
 	*gitRepo
 	addr             string
 	hosts, key, conf string
+	extra            string // one more line for sshd's configuration
 	stop             func()
 }
 
@@ -107,7 +108,7 @@ func (r *sshRepo) start(t testing.TB, hostKey string) {
 	write(t, r.conf, strings.Join([]string{
 		"Port " + port, "ListenAddress 127.0.0.1", "HostKey " + r.keygen(t, hostKey),
 		"AuthorizedKeysFile " + filepath.Join(r.base, "authorized"), "PasswordAuthentication no", "KbdInteractiveAuthentication no",
-		"UsePAM no", "StrictModes no", "PidFile none", "PermitRootLogin prohibit-password", "MaxStartups 100", "",
+		"UsePAM no", "StrictModes no", "PidFile none", "PermitRootLogin prohibit-password", "MaxStartups 100", r.extra, "",
 	}, "\n"))
 	cmd := exec.Command(sshd(), "-D", "-e", "-f", r.conf)
 	cmd.Env = gitEnv(r.base)
