@@ -118,6 +118,9 @@ type ContainerFacts struct {
 	BindDigests map[string]string
 	// Dead says that the process is known to be gone before the engine said so.
 	Dead bool
+	// Interrupted says that the present end of the process came from outside: somebody
+	// stopped or killed it, or the engine went away. Such an end completes no job.
+	Interrupted bool
 	// Unresponsive says that inspecting the container timed out; the other fields are
 	// the last known ones.
 	Unresponsive bool

@@ -56,10 +56,14 @@ type Op struct {
 	Needs []string `json:"needs,omitzero"`
 	// NotBefore delays the op (back-off); zero means now.
 	NotBefore time.Time `json:"notBefore,omitzero"`
+	// Passive ops are waited for, not run: something else makes them happen.
+	Passive bool `json:"passive,omitzero"`
+	// Stalled ops failed for good; they are tried again when the desired state changes.
+	Stalled bool `json:"stalled,omitzero"`
 
 	// What apply needs beyond the above; which are set depends on Kind.
 	Replica *api.Replica     `json:"-"`
-	Target  *api.Service     `json:"-"`
+	Wanted  *api.Service     `json:"-"`
 	Network *api.NetworkSpec `json:"-"`
 	Volume  *api.VolumeSpec  `json:"-"`
 	// Endpoint is set for Connect.
@@ -94,17 +98,28 @@ type Plan struct {
 	Ops      []Op   `json:"ops"`
 	// Status is the stack's state as the planner sees it now.
 	Status api.StackStatus `json:"status"`
+	// Held says that a hold suspends every operation.
+	Held bool `json:"held,omitzero"`
 	// WakeAt is when something changes by the passing of time alone; zero means never.
 	WakeAt time.Time `json:"wakeAt,omitzero"`
 }
 
-// Ready returns the operations that can run now: no needs, and not delayed.
+// Ready returns the operations that can run now: no needs, not delayed, not stalled.
 func (p *Plan) Ready(now time.Time) []Op {
+	if p.Held {
+		return nil
+	}
 	var ready []Op
 	for _, op := range p.Ops {
-		if len(op.Needs) == 0 && !op.NotBefore.After(now) {
+		if len(op.Needs) == 0 && !op.Passive && !op.Stalled && !op.NotBefore.After(now) {
 			ready = append(ready, op)
 		}
 	}
 	return ready
+}
+
+// Target is the stack that operations belong to, with the state it comes from.
+type Target struct {
+	Desired *api.Desired
+	Stack   *api.Stack
 }

@@ -1,0 +1,203 @@
+package plan
+
+import (
+	"time"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// Input is everything that Build looks at.
+type Input struct {
+	Node     string
+	Revision string
+	// Stack with no services removes what the stack had.
+	Stack    *api.Stack
+	Observed *api.Observed
+	// Secrets maps a reference to the keyed digest of its present value. A reference
+	// that is absent has no value at hand.
+	Secrets map[string]string
+	// Now is only compared with times of the input.
+	Now time.Time
+}
+
+// Build returns what is left to do so that the engine holds what the stack wants.
+// Same input, same plan.
+func Build(in Input) *Plan {
+	b := newBuilder(in)
+	if !in.Observed.Complete {
+		b.plan.Status = b.notObserved()
+		return b.plan
+	}
+	b.planNetworks()
+	b.planVolumes()
+	for _, s := range b.slots {
+		b.resolveImage(s)
+	}
+	for _, s := range b.slots {
+		b.classify(s)
+	}
+	for _, s := range b.slots {
+		b.planSlot(s)
+	}
+	b.prune()
+	b.finish()
+	return b.plan
+}
+
+// slotKey identifies one wanted container of a stack.
+type slotKey struct {
+	service string
+	number  int
+}
+
+// slot is one wanted container with what exists for it.
+type slot struct {
+	svc *api.Service
+	rep *api.Replica
+	// found are our containers of this service and number, newest first.
+	found []*api.Container
+	// keeper is the one that fulfils the spec; obsolete are all others.
+	keeper   *api.Container
+	obsolete []*api.Container
+	diff     []FieldDiff
+	cause    string
+	image    *api.Image
+	// imageNeeds are ops that bring the image.
+	imageNeeds []string
+	adopt      bool
+	// undecided: something has to be learned before anything else is planned.
+	undecided bool
+	// problem blocks the slot; what runs keeps running.
+	problem *problem
+	// degraded is a problem of a container that is otherwise as wanted.
+	degraded *problem
+	// started and ready are the keys dependents wait for; empty when it is so already.
+	started, ready string
+	// done is true for a job that ended well.
+	done bool
+	ops  int
+}
+
+// problem is why a slot can't go on.
+type problem struct {
+	reason  api.Reason
+	message string
+	// waiting says that it resolves without a person.
+	waiting bool
+}
+
+// builder collects operations for one Build.
+type builder struct {
+	in    Input
+	stack *api.Stack
+	obs   *api.Observed
+	plan  *Plan
+
+	keys     map[string]int
+	owned    map[slotKey][]*api.Container
+	byName   map[string]*api.Container
+	foreign  []*api.Container
+	networks map[string]*networkState
+	volumes  map[string]string // engine name -> key of the op that makes it
+	blocked  map[string]*problem
+	slots    []*slot
+	services map[string][]*slot
+	pulls    []string
+	pooled   []api.Condition
+}
+
+func newBuilder(in Input) *builder {
+	b := &builder{
+		in: in, stack: in.Stack, obs: in.Observed,
+		plan:     &Plan{Stack: in.Stack.Name, Revision: in.Revision, Ops: []Op{}},
+		keys:     map[string]int{},
+		owned:    map[slotKey][]*api.Container{},
+		byName:   map[string]*api.Container{},
+		networks: map[string]*networkState{},
+		volumes:  map[string]string{},
+		blocked:  map[string]*problem{},
+		services: map[string][]*slot{},
+	}
+	b.indexContainers()
+	for _, svc := range startOrder(in.Stack.Services) {
+		for i := range svc.Replicas {
+			rep := &svc.Replicas[i]
+			s := &slot{svc: svc, rep: rep, found: b.owned[slotKey{svc.Name, rep.Number}]}
+			b.slots = append(b.slots, s)
+			b.services[svc.Name] = append(b.services[svc.Name], s)
+		}
+	}
+	if hold, ok := in.Observed.Holds[in.Stack.Name]; ok && (hold.Until.IsZero() || hold.Until.After(in.Now)) {
+		b.plan.Held = true
+		b.wakeAt(hold.Until)
+	}
+	return b
+}
+
+// add appends op unless an op with its key is there, applies remembered failures, and
+// returns the key. Needs that are empty strings are dropped.
+func (b *builder) add(op Op) string {
+	if _, ok := b.keys[op.Key]; ok {
+		return op.Key
+	}
+	op.Needs = compact(op.Needs)
+	if f, ok := b.obs.Failures[op.Key]; ok {
+		b.applyFailure(&op, f)
+	}
+	if !op.NotBefore.IsZero() {
+		if op.NotBefore.After(b.in.Now) {
+			b.wakeAt(op.NotBefore)
+		} else {
+			op.NotBefore = time.Time{}
+		}
+	}
+	b.keys[op.Key] = len(b.plan.Ops)
+	b.plan.Ops = append(b.plan.Ops, op)
+	return op.Key
+}
+
+func (b *builder) applyFailure(op *Op, f api.Failure) {
+	switch {
+	case f.Class == api.Terminal && f.Revision == b.in.Revision:
+		op.Stalled = true
+	case f.Class != api.Terminal && f.RetryAt.After(op.NotBefore):
+		op.NotBefore = f.RetryAt
+	}
+}
+
+// wakeAt remembers the earliest time at which the plan changes by itself.
+func (b *builder) wakeAt(t time.Time) {
+	if t.IsZero() || !t.After(b.in.Now) {
+		return
+	}
+	if b.plan.WakeAt.IsZero() || t.Before(b.plan.WakeAt) {
+		b.plan.WakeAt = t
+	}
+}
+
+func compact(needs []string) []string {
+	var out []string
+	for _, n := range needs {
+		if n != "" && !contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func contains(list []string, s string) bool {
+	for _, v := range list {
+		if v == s {
+			return true
+		}
+	}
+	return false
+}
+
+// shortID is the form of an id that the engine's own tools print.
+func shortID(id string) string {
+	if len(id) > 12 {
+		return id[:12]
+	}
+	return id
+}

@@ -1,0 +1,236 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// classify decides which of the slot's containers fulfils its spec.
+func (b *builder) classify(s *slot) {
+	if s.undecided || s.problem != nil && s.image == nil {
+		s.undecided = true
+		return
+	}
+	if prob := b.secretsMissing(s); prob != nil {
+		s.problem, s.undecided = prob, true
+		return
+	}
+	var current []*api.Container
+	for _, c := range s.found {
+		switch fit := b.fits(s, c); {
+		case fit.undecided:
+			s.undecided = true
+			return
+		case fit.cause == "":
+			current = append(current, c)
+			s.adopt = s.adopt || fit.adopt
+		default:
+			s.obsolete = append(s.obsolete, c)
+			if s.cause == "" {
+				s.cause, s.diff = fit.cause, fit.diff
+			}
+		}
+	}
+	s.keeper = pick(current, s.rep.Name)
+	for _, c := range current {
+		if c != s.keeper {
+			s.obsolete = append(s.obsolete, c)
+		}
+	}
+}
+
+// pick prefers the container of the final name, then one that runs, then the newest.
+func pick(current []*api.Container, name string) *api.Container {
+	var best *api.Container
+	rank := func(c *api.Container) int {
+		n := 0
+		if c.Name == name {
+			n += 2
+		}
+		if isUp(c) {
+			n++
+		}
+		return n
+	}
+	for _, c := range current {
+		if best == nil || rank(c) > rank(best) {
+			best = c
+		}
+	}
+	return best
+}
+
+// fit is the verdict about one container; an empty cause means it fulfils the spec.
+type fit struct {
+	cause     string
+	diff      []FieldDiff
+	adopt     bool
+	undecided bool
+}
+
+// fits compares a container with the spec: by hash when the agent made or adopted it,
+// else by effect.
+func (b *builder) fits(s *slot, c *api.Container) fit {
+	if c.State == api.StateDead || c.State == api.StateRemoving {
+		return fit{cause: "container is " + string(c.State)}
+	}
+	if cause := b.parentsChanged(s, c); cause != "" {
+		return fit{cause: cause}
+	}
+	if s.image != nil && c.ImageID != s.image.ID {
+		return fit{cause: fmt.Sprintf("image changed to %s", shortDigest(s.image.ID)),
+			diff: []FieldDiff{{Path: "image", Have: c.Image + " " + shortDigest(c.ImageID), Want: s.rep.Spec.Image + " " + shortDigest(s.image.ID)}}}
+	}
+	if c.SpecHash() == s.rep.SpecHash {
+		return b.fitsSecrets(s, c)
+	}
+	return b.fitsByEffect(s, c)
+}
+
+func (b *builder) fitsSecrets(s *slot, c *api.Container) fit {
+	have := c.Labels[api.LabelSecretDigest]
+	if c.Facts.SecretDigest != "" {
+		have = c.Facts.SecretDigest
+	}
+	if have != b.SecretDigest(s.rep) {
+		return fit{cause: "a secret changed"}
+	}
+	return fit{}
+}
+
+// fitsByEffect compares what the engine reports with what the spec would give. It is how
+// containers of Compose and of older hash versions are taken over without a restart.
+func (b *builder) fitsByEffect(s *slot, c *api.Container) fit {
+	if s.image == nil {
+		return fit{cause: "configuration changed"}
+	}
+	diff := Diff(c.Spec, Effective(s.rep.Spec, s.image))
+	byHash := c.SpecHash() != ""
+	if byHash && (len(s.rep.Spec.Files) > 0 || len(s.rep.SecretRefs) > 0) {
+		return fit{cause: "configuration changed", diff: diff}
+	}
+	if len(s.rep.SecretRefs) == 0 && !hasRepoMounts(s.rep) {
+		if len(diff) == 0 {
+			return fit{adopt: true}
+		}
+		return fit{cause: "configuration changed", diff: diff}
+	}
+	if !c.Facts.Compared {
+		if len(withoutSecrets(diff, s.rep)) > 0 {
+			return fit{cause: "configuration changed", diff: diff}
+		}
+		b.add(Op{
+			Key: string(Compare) + "/" + shortID(c.ID), Kind: Compare, Object: c.Name, ID: c.ID, Service: s.svc.Name,
+			Cause: "may be taken over; files and secrets have to be compared", Replica: s.rep,
+		})
+		return fit{undecided: true}
+	}
+	diff = withoutSecrets(diff, s.rep)
+	diff = append(diff, comparedDiff(s.rep, c)...)
+	if len(diff) == 0 {
+		return fit{adopt: true}
+	}
+	return fit{cause: "configuration changed", diff: diff}
+}
+
+func hasRepoMounts(r *api.Replica) bool {
+	return slices.ContainsFunc(r.Spec.Mounts, func(m api.Mount) bool { return m.Repo != nil })
+}
+
+// withoutSecrets drops differences of environment variables that hold references: only
+// apply, which opens values, can compare those (ContainerFacts.SecretEnv).
+func withoutSecrets(diff []FieldDiff, r *api.Replica) []FieldDiff {
+	return slices.DeleteFunc(slices.Clone(diff), func(d FieldDiff) bool {
+		name, ok := strings.CutPrefix(d.Path, "environment.")
+		return ok && slices.ContainsFunc(r.Spec.Env, func(kv string) bool {
+			return strings.HasPrefix(kv, name+"=") && len(api.References(kv)) > 0
+		})
+	})
+}
+
+func comparedDiff(r *api.Replica, c *api.Container) []FieldDiff {
+	var diff []FieldDiff
+	for _, kv := range r.Spec.Env {
+		name, _, _ := strings.Cut(kv, "=")
+		if len(api.References(kv)) > 0 && !c.Facts.SecretEnv[name] {
+			diff = append(diff, FieldDiff{Path: "environment." + name, Have: "(secret)", Want: "(changed)"})
+		}
+	}
+	for _, m := range r.Spec.Mounts {
+		if m.Repo != nil && c.Facts.BindDigests[m.Target] != m.Repo.Digest {
+			diff = append(diff, FieldDiff{Path: "volumes[" + m.Target + "]", Have: "(other content)", Want: m.Repo.Path})
+		}
+	}
+	return diff
+}
+
+// parentsChanged compares the container whose namespace or volumes are shared with the
+// one that the service has now.
+func (b *builder) parentsChanged(s *slot, c *api.Container) string {
+	for _, ref := range []struct{ want, have string }{
+		{s.rep.Spec.NetworkMode, c.Spec.NetworkMode},
+		{s.rep.Spec.IpcMode, c.Spec.IpcMode},
+		{s.rep.Spec.PidMode, c.Spec.PidMode},
+	} {
+		name, ok := strings.CutPrefix(ref.want, "service:")
+		if !ok {
+			continue
+		}
+		parent := b.parent(name)
+		if parent == nil || ref.have != "container:"+parent.ID {
+			return fmt.Sprintf("service %q has a new container", name)
+		}
+	}
+	return ""
+}
+
+// parent is the container of a service that others share namespaces or volumes with.
+func (b *builder) parent(service string) *api.Container {
+	slots := b.services[service]
+	if len(slots) == 0 {
+		return nil
+	}
+	return slots[0].keeper
+}
+
+func (b *builder) secretsMissing(s *slot) *problem {
+	var missing []string
+	for _, ref := range s.rep.SecretRefs {
+		if b.in.Secrets[ref] == "" {
+			missing = append(missing, ref)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return &problem{waiting: true, reason: api.ReasonSecretMissing, message: fmt.Sprintf(
+		"no value for %s: nothing is changed until the secret provider has it", strings.Join(missing, ", "))}
+}
+
+// SecretDigest combines the keyed digests of all secrets of a replica. It is empty for a
+// replica without secrets.
+func (b *builder) SecretDigest(r *api.Replica) string { return SecretDigest(r, b.in.Secrets) }
+
+// SecretDigest combines the keyed digests of all secrets that a replica uses into the
+// value of the label io.ktrdr.secret-digest. The digests are keyed with the node's own
+// key, so weak values can't be guessed from it.
+func SecretDigest(r *api.Replica, digests map[string]string) string {
+	if len(r.SecretRefs) == 0 {
+		return ""
+	}
+	h := sha256.New()
+	for _, ref := range r.SecretRefs {
+		fmt.Fprintf(h, "%s=%s\n", ref, digests[ref])
+	}
+	return "v1:" + hex.EncodeToString(h.Sum(nil))
+}
+
+func shortDigest(id string) string {
+	id = strings.TrimPrefix(id, "sha256:")
+	return shortID(id)
+}

@@ -1,0 +1,194 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// createAndStart plans a slot that has no container of the wanted spec. The new one is
+// created before the old one is stopped, so a refused create never costs a service.
+func (b *builder) createAndStart(s *slot, gate gate) {
+	name, holder := s.rep.Name, b.byName[s.rep.Name]
+	if holder != nil {
+		name = shortID(holder.ID) + "_" + s.rep.Name
+	}
+	cause := s.cause
+	if cause == "" {
+		cause = "container does not exist"
+	}
+	parents, parentNeeds := b.parents(s)
+	needs := append(append([]string(nil), s.imageNeeds...), parentNeeds...)
+	needs = append(needs, b.objectNeeds(s)...)
+	op := Op{
+		Key: createKey(s), Kind: Create, Object: s.rep.Name, Service: s.svc.Name, Cause: cause, Diff: s.diff,
+		Needs: needs, Replica: s.rep, Wanted: s.svc, NewName: name, Parents: parents,
+	}
+	if len(s.obsolete) > 0 {
+		op.Replaces = s.obsolete[0].ID
+	}
+	created := b.add(op)
+	s.ops++
+	b.startNew(s, gate, launch{created: created, temporary: name != s.rep.Name})
+}
+
+// launch is how far a new container has come.
+type launch struct {
+	created   string // key of its creation; empty when it exists
+	temporary bool   // it still has a temporary name
+	needs     []string
+}
+
+// startNew plans the steps from a created container to a running one, and the end of the
+// one it replaces.
+func (b *builder) startNew(s *slot, gate gate, l launch) {
+	before := append([]string{l.created}, gate.needs...)
+	before = append(before, l.needs...)
+	copied := b.copyFiles(s, l.created)
+	if s.startFirst() {
+		b.startOp(s, append(before, copied), "")
+		removed := b.retire(s, append([]string{s.ready}, b.updateNeeds(s)...))
+		b.renameOp(s, l, removed)
+		return
+	}
+	stops := append(append([]string(nil), before...), copied)
+	stops = append(stops, b.pendingPulls()...)
+	stops = append(stops, b.updateNeeds(s)...)
+	stops = append(stops, b.stopDependents(s)...)
+	removed := b.retire(s, stops)
+	renamed := b.renameOp(s, l, removed)
+	needs := append(append(before, copied, renamed), removed...)
+	b.startOp(s, needs, "")
+}
+
+// objectNeeds are the networks and volumes that have to be made first.
+func (b *builder) objectNeeds(s *slot) []string {
+	var needs []string
+	for _, ep := range s.rep.Spec.Endpoints {
+		if st := b.networks[ep.Network]; st != nil {
+			needs = append(needs, st.key)
+		}
+	}
+	for _, m := range s.rep.Spec.Mounts {
+		if m.Type == api.MountVolume {
+			needs = append(needs, b.volumes[m.Source])
+		}
+	}
+	return needs
+}
+
+// pendingPulls are fetches of this stack that did not fail: everything is pulled before
+// anything is stopped, and one bad image does not hold up the others.
+func (b *builder) pendingPulls() []string { return b.pulls }
+
+func (b *builder) copyFiles(s *slot, created string) string {
+	if len(s.rep.Spec.Files) == 0 || s.keeper != nil && s.keeper.Facts.FilesCopied {
+		return ""
+	}
+	if s.keeper != nil && s.keeper.State != api.StateCreated {
+		return "" // written before its first start
+	}
+	op := Op{
+		Key: string(CopyFiles) + "/" + s.rep.Name, Kind: CopyFiles, Object: s.rep.Name, Service: s.svc.Name,
+		Cause: "configs and secrets with content", Needs: []string{created}, Replica: s.rep,
+	}
+	if s.keeper != nil {
+		op.ID = s.keeper.ID
+	}
+	return b.add(op)
+}
+
+func (b *builder) renameOp(s *slot, l launch, removed []string) string {
+	needs := append([]string{l.created}, removed...)
+	if !l.temporary {
+		return ""
+	}
+	if holder := b.byName[s.rep.Name]; holder != nil && holder != s.keeper {
+		needs = append(needs, string(Remove)+"/"+shortID(holder.ID))
+	}
+	op := Op{
+		Key: string(Rename) + "/" + s.rep.Name, Kind: Rename, Object: s.rep.Name, Service: s.svc.Name,
+		Cause: "takes its final name", Needs: needs, NewName: s.rep.Name,
+	}
+	if s.keeper != nil {
+		op.ID = s.keeper.ID
+		op.Object = s.keeper.Name
+		op.Cause = fmt.Sprintf("its name is %q", s.rep.Name)
+	}
+	s.ops++
+	return b.add(op)
+}
+
+// startOp plans the start and what tells that it worked, and sets the keys that
+// dependents wait for.
+func (b *builder) startOp(s *slot, needs []string, cause string) {
+	op := Op{
+		Key: string(Start) + "/" + s.rep.Name, Kind: Start, Object: s.rep.Name, Service: s.svc.Name,
+		Cause: cause, Needs: needs, Replica: s.rep, Wanted: s.svc,
+	}
+	if s.keeper != nil {
+		op.ID = s.keeper.ID
+		op.Key = string(Start) + "/" + shortID(s.keeper.ID)
+		op.NotBefore = zeroIfPast(startNotBefore(s.keeper), b.in.Now)
+	}
+	if op.Cause == "" {
+		op.Cause = "container is not started"
+	}
+	s.ops++
+	s.started = b.add(op)
+	s.ready = s.started
+	if s.gated() {
+		s.ready = b.add(Op{
+			Key: string(Probe) + "/" + s.rep.Name, Kind: Probe, Object: s.rep.Name, Service: s.svc.Name,
+			Cause: "has to become healthy", Needs: []string{s.started}, Replica: s.rep, Wanted: s.svc,
+		})
+	}
+	if len(s.svc.PostStart) > 0 {
+		b.add(Op{
+			Key: string(Hook) + "/" + s.rep.Name, Kind: Hook, Object: s.rep.Name, Service: s.svc.Name,
+			Cause: "post_start", Needs: []string{s.started}, Replica: s.rep, Wanted: s.svc,
+		})
+	}
+}
+
+// gated says that something tells whether the service is healthy.
+func (s *slot) gated() bool {
+	if s.svc.Probe != nil {
+		return true
+	}
+	check := s.rep.Spec.Healthcheck
+	if check == nil && s.image != nil {
+		check = s.image.Config.Healthcheck
+	}
+	if check == nil {
+		return false
+	}
+	test := check.Test
+	if len(test) == 0 && s.image != nil && s.image.Config.Healthcheck != nil {
+		test = s.image.Config.Healthcheck.Test
+	}
+	return len(test) > 0 && !strings.EqualFold(test[0], "NONE")
+}
+
+// startFirst says that old and new may run at once: asked for, and nothing exclusive.
+func (s *slot) startFirst() bool {
+	spec := &s.rep.Spec
+	if s.svc.Update.Order != "start-first" || len(spec.Ports) > 0 || spec.MacAddress != "" {
+		return false
+	}
+	if spec.NetworkMode != "" && spec.NetworkMode != "bridge" && spec.NetworkMode != "none" {
+		return false
+	}
+	for _, ep := range spec.Endpoints {
+		if ep.IPv4Address != "" || ep.IPv6Address != "" || ep.MacAddress != "" {
+			return false
+		}
+	}
+	for _, m := range spec.Mounts {
+		if (m.Type == api.MountVolume || m.Type == api.MountBind) && !m.ReadOnly && m.Repo == nil {
+			return false
+		}
+	}
+	return true
+}

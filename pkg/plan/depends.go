@@ -1,0 +1,138 @@
+package plan
+
+import (
+	"fmt"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// gate is what has to be true before a container may start.
+type gate struct {
+	needs   []string
+	problem *problem
+}
+
+// gate collects what the dependencies of a slot still lack. Operations of this plan
+// become needs; what no operation brings about is a problem of the slot.
+func (b *builder) gate(s *slot) gate {
+	var g gate
+	for _, dep := range s.svc.DependsOn {
+		slots := b.services[dep.Service]
+		if len(slots) == 0 {
+			continue // absent or scaled to zero; validation refused it where it is required
+		}
+		for _, d := range slots {
+			key, prob := b.awaits(d, dep)
+			switch {
+			case prob == nil:
+				g.needs = append(g.needs, key)
+			case dep.Required && g.problem == nil:
+				g.problem = prob
+			}
+		}
+	}
+	return g
+}
+
+// awaits returns the key to wait for, empty when the condition holds already.
+func (b *builder) awaits(d *slot, dep api.Dependency) (string, *problem) {
+	if d.problem != nil || d.undecided && d.started == blockedKey {
+		if dep.Condition == api.ServiceStarted && d.keeper != nil && d.keeper.State == api.StateRunning {
+			return "", nil
+		}
+		return "", &problem{waiting: true, reason: api.ReasonDependency,
+			message: fmt.Sprintf("waits for service %q, which can't go on: %s", dep.Service, problemText(d.problem))}
+	}
+	switch dep.Condition {
+	case api.ServiceCompleted:
+		return b.awaitsCompletion(d)
+	case api.ServiceHealthy:
+		return d.ready, nil
+	default:
+		if d.done {
+			return "", nil
+		}
+		return d.started, nil
+	}
+}
+
+func (b *builder) awaitsCompletion(d *slot) (string, *problem) {
+	if d.done {
+		return "", nil
+	}
+	c := d.keeper
+	if c != nil && c.State == api.StateExited && c.ExitCode != 0 && !c.StartedAt.IsZero() && c.Facts.Starts >= jobAttempts {
+		return "", &problem{waiting: true, reason: api.ReasonDependencyFailed,
+			message: fmt.Sprintf("job %q ended with exit code %d; see its log", d.rep.Name, c.ExitCode)}
+	}
+	return b.add(Op{
+		Key: string(AwaitExit) + "/" + d.rep.Name, Kind: AwaitExit, Object: d.rep.Name, Service: d.svc.Name,
+		Cause: "others wait for it to end well", Needs: []string{d.started}, Passive: true,
+	}), nil
+}
+
+// jobAttempts is how often a failing job was started again before its dependents say
+// that it failed rather than that they wait.
+const jobAttempts = 1
+
+func problemText(p *problem) string {
+	if p == nil {
+		return "it is not known yet what it needs"
+	}
+	return p.message
+}
+
+// stopDependents stops services that asked for it (depends_on.restart) before what they
+// depend on is replaced. They start again by themselves once it runs.
+func (b *builder) stopDependents(s *slot) []string {
+	replaced := false
+	for _, c := range s.obsolete {
+		replaced = replaced || isUp(c)
+	}
+	if !replaced {
+		return nil
+	}
+	var needs []string
+	for _, other := range b.slots {
+		if !restartsWith(other.svc, s.svc.Name) {
+			continue
+		}
+		for _, c := range other.found {
+			if isUp(c) {
+				needs = append(needs, b.stop(c, other.svc.Name, fmt.Sprintf("service %q is replaced (depends_on.restart)", s.svc.Name), s.imageNeeds))
+			}
+		}
+	}
+	return needs
+}
+
+func restartsWith(svc *api.Service, name string) bool {
+	for _, dep := range svc.DependsOn {
+		if dep.Service == name && dep.Restart {
+			return true
+		}
+	}
+	return false
+}
+
+// updateNeeds keeps deploy.update_config.parallelism: a replica is not stopped before
+// the one that many places ahead of it was replaced and is ready again.
+func (b *builder) updateNeeds(s *slot) []string {
+	p := s.svc.Update.Parallelism
+	if p <= 0 {
+		return nil
+	}
+	var changing []*slot
+	for _, other := range b.services[s.svc.Name] {
+		if other == s {
+			break
+		}
+		if other.ready != "" {
+			changing = append(changing, other)
+		}
+	}
+	if len(changing) < p {
+		return nil
+	}
+	return []string{changing[len(changing)-p].ready}
+}

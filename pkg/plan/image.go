@@ -1,0 +1,73 @@
+package plan
+
+import (
+	"fmt"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// resolveImage finds the local image of a slot or plans how to get it.
+func (b *builder) resolveImage(s *slot) {
+	ref := s.rep.Spec.Image
+	img := b.obs.Images[ref]
+	if img == nil {
+		s.undecided = true
+		key := b.add(Op{
+			Key: string(Resolve) + "/" + ref, Kind: Resolve, Object: ref,
+			Service: s.svc.Name, Cause: "image not looked up yet", Replica: s.rep,
+		})
+		s.imageNeeds = append(s.imageNeeds, key)
+		return
+	}
+	if !img.Missing {
+		s.image = img
+	}
+	cause := b.pullCause(s, img)
+	if cause == "" {
+		return
+	}
+	if s.svc.PullPolicy.Policy == api.PullNever {
+		s.problem = &problem{reason: api.ReasonImageMissing,
+			message: fmt.Sprintf("image %s is not on this node and pull_policy is never: load it, or change pull_policy", ref)}
+		return
+	}
+	key := b.add(Op{
+		Key: string(Pull) + "/" + ref, Kind: Pull, Object: ref,
+		Service: s.svc.Name, Cause: cause, Replica: s.rep,
+	})
+	s.imageNeeds = append(s.imageNeeds, key)
+	if _, failed := b.obs.Failures[key]; !failed && !contains(b.pulls, key) {
+		b.pulls = append(b.pulls, key)
+	}
+}
+
+// pullCause says why an image has to be fetched; empty means it has not.
+func (b *builder) pullCause(s *slot, img *api.Image) string {
+	switch s.svc.PullPolicy.Policy {
+	case api.PullAlways:
+		if img.PulledFor != b.in.Revision {
+			return "pull_policy is always"
+		}
+	case api.PullEvery:
+		due := img.PulledAt.Add(s.svc.PullPolicy.Every)
+		if img.PulledAt.IsZero() || !due.After(b.in.Now) {
+			return fmt.Sprintf("pull_policy asks for a look every %s", s.svc.PullPolicy.Every)
+		}
+		b.wakeAt(due)
+	}
+	if img.Missing && !b.runsFrom(s) {
+		return "image is not on this node"
+	}
+	return ""
+}
+
+// runsFrom says that a container of the wanted spec exists although its image lost its
+// reference: nothing has to be fetched for it.
+func (b *builder) runsFrom(s *slot) bool {
+	for _, c := range s.found {
+		if c.SpecHash() == s.rep.SpecHash {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,217 @@
+package plan
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// keep plans what a container of the wanted spec still lacks.
+func (b *builder) keep(s *slot, gate gate) {
+	c := s.keeper
+	endpoints := b.repairEndpoints(s)
+	switch c.State {
+	case api.StateCreated, api.StateExited:
+		if gate.problem != nil {
+			s.problem, s.started, s.ready = gate.problem, blockedKey, blockedKey
+			return
+		}
+		b.startNew(s, gate, launch{temporary: c.Name != s.rep.Name, needs: endpoints})
+		b.explainExit(s)
+		return
+	case api.StatePaused:
+		s.started = b.add(Op{
+			Key: string(Unpause) + "/" + shortID(c.ID), Kind: Unpause, Object: c.Name, ID: c.ID,
+			Service: s.svc.Name, Cause: "container is paused",
+		})
+		s.ready = s.started
+		s.ops++
+	case api.StateRestarting:
+		s.started, s.ready = b.awaitRestart(s), b.awaitRestart(s)
+		s.degraded = &problem{waiting: true, reason: api.ReasonCrashLoop,
+			message: fmt.Sprintf("container ended with exit code %d and is being restarted by the engine (%d times so far); see its log", c.ExitCode, c.Restarts)}
+	default:
+		b.keepRunning(s)
+	}
+	if len(endpoints) > 0 {
+		s.ops++
+	}
+	removed := b.retire(s, nil)
+	b.renameOp(s, launch{temporary: c.Name != s.rep.Name}, removed)
+}
+
+func (b *builder) awaitRestart(s *slot) string {
+	return b.add(Op{
+		Key: "await-restart/" + s.rep.Name, Kind: Probe, Object: s.rep.Name, Service: s.svc.Name, ID: s.keeper.ID,
+		Cause: "the engine restarts it", Passive: true, Replica: s.rep, Wanted: s.svc,
+	})
+}
+
+func (b *builder) keepRunning(s *slot) {
+	c := s.keeper
+	if c.Facts.Dead {
+		s.started, s.ready = b.awaitRestart(s), b.awaitRestart(s)
+		return
+	}
+	if cause := b.staleNamespace(s); cause != "" {
+		b.restartOp(s, cause, time.Time{})
+		return
+	}
+	b.repairLimits(s)
+	b.watchHealth(s)
+	if c.Facts.HooksPending && len(s.svc.PostStart) > 0 {
+		s.ops++
+		b.add(Op{
+			Key: string(Hook) + "/" + s.rep.Name, Kind: Hook, Object: s.rep.Name, ID: c.ID,
+			Service: s.svc.Name, Cause: "post_start", Replica: s.rep, Wanted: s.svc,
+		})
+	}
+}
+
+// explainExit says in the status why a container that ran before does not run now.
+func (b *builder) explainExit(s *slot) {
+	c := s.keeper
+	switch {
+	case c.StartedAt.IsZero() && c.Error == "":
+	case s.svc.Job && c.ExitCode != 0:
+		s.degraded = &problem{waiting: true, reason: api.ReasonJobFailed,
+			message: fmt.Sprintf("job ended with exit code %d; it is run again with a back-off; see its log", c.ExitCode)}
+	case c.Error != "":
+		s.degraded = &problem{waiting: true, reason: api.ReasonEngineFailed,
+			message: fmt.Sprintf("the engine could not start it: %s", c.Error)}
+	case c.Facts.Starts > 1:
+		s.degraded = &problem{waiting: true, reason: api.ReasonCrashLoop,
+			message: fmt.Sprintf("container ended with exit code %d after %s, %d starts so far; see its log",
+				c.ExitCode, c.FinishedAt.Sub(c.StartedAt).Round(time.Millisecond), c.Facts.Starts)}
+	}
+}
+
+// staleNamespace says that a container shares a namespace of an earlier run of another
+// one: it would stay cut off although both run.
+func (b *builder) staleNamespace(s *slot) string {
+	for _, mode := range []string{s.rep.Spec.NetworkMode, s.rep.Spec.IpcMode, s.rep.Spec.PidMode} {
+		name, ok := strings.CutPrefix(mode, "service:")
+		if !ok {
+			continue
+		}
+		p := b.parent(name)
+		if p != nil && p.State == api.StateRunning && p.StartedAt.After(s.keeper.StartedAt) {
+			return fmt.Sprintf("service %q started again; its namespace is a new one", name)
+		}
+	}
+	return ""
+}
+
+func (b *builder) restartOp(s *slot, cause string, notBefore time.Time) {
+	s.ops++
+	s.started = b.add(Op{
+		Key: string(Restart) + "/" + shortID(s.keeper.ID), Kind: Restart, Object: s.keeper.Name, ID: s.keeper.ID,
+		Service: s.svc.Name, Cause: cause, NotBefore: zeroIfPast(notBefore, b.in.Now),
+		Grace: s.rep.Spec.StopGrace, Replica: s.rep, Wanted: s.svc,
+	})
+	s.ready = s.started
+}
+
+// repairLimits brings limits and restart policy back that were changed by hand.
+func (b *builder) repairLimits(s *slot) {
+	c := s.keeper
+	if s.image == nil || s.adopt {
+		return
+	}
+	want := Effective(s.rep.Spec, s.image)
+	if reflect.DeepEqual(c.Spec.Resources, want.Resources) && c.Spec.Restart == want.Restart {
+		return
+	}
+	tried := fmt.Sprintf("%+v %+v", want.Resources, want.Restart)
+	if c.Facts.UpdateTried == tried {
+		return // the engine reads it back in another form; asking again changes nothing
+	}
+	s.ops++
+	b.add(Op{
+		Key: string(Update) + "/" + shortID(c.ID), Kind: Update, Object: c.Name, ID: c.ID, Service: s.svc.Name,
+		Cause: "limits or restart policy were changed by hand", Replica: s.rep,
+		Diff: Diff(api.ContainerSpec{Resources: c.Spec.Resources, Restart: c.Spec.Restart},
+			api.ContainerSpec{Resources: want.Resources, Restart: want.Restart}),
+		SpecHash: tried,
+	})
+}
+
+// watchHealth plans probes of what is not known to be healthy yet, and the restart of
+// what is unhealthy by a check that the desired state itself declares.
+func (b *builder) watchHealth(s *slot) {
+	c := s.keeper
+	switch health(s.svc, c) {
+	case api.HealthStarting:
+		s.ready = b.add(Op{
+			Key: string(Probe) + "/" + shortID(c.ID), Kind: Probe, Object: s.rep.Name, Service: s.svc.Name, ID: c.ID,
+			Cause: "has to become healthy", Replica: s.rep, Wanted: s.svc,
+		})
+		s.ops++
+	case api.HealthUnhealthy:
+		b.unhealthy(s)
+	case api.HealthNone:
+		b.settle(s)
+	}
+}
+
+func (b *builder) unhealthy(s *slot) {
+	c := s.keeper
+	text := c.HealthLog
+	if s.svc.Probe != nil {
+		text = c.Facts.ProbeMessage
+	}
+	if s.svc.Probe == nil && !s.svc.OwnHealthcheck {
+		s.ready = blockedKey
+		s.degraded = &problem{reason: api.ReasonHealthInherited, message: fmt.Sprintf(
+			"the healthcheck that its image brings fails (%s); it is not restarted for that: declare a healthcheck in the Compose file (or disable: true), or a probe in stack.yaml", oneLine(text))}
+		return
+	}
+	s.degraded = &problem{waiting: true, reason: api.ReasonUnhealthy, message: "unhealthy: " + oneLine(text)}
+	if name := b.unhealthyDependency(s); name != "" {
+		s.ready = blockedKey
+		s.degraded.message += fmt.Sprintf("; not restarted, because service %q, which it depends on, is not healthy either", name)
+		return
+	}
+	b.restartOp(s, "unhealthy: "+oneLine(text), restartNotBefore(c))
+}
+
+func (b *builder) unhealthyDependency(s *slot) string {
+	for _, dep := range s.svc.DependsOn {
+		for _, d := range b.services[dep.Service] {
+			if !d.done && (d.keeper == nil || !healthy(d.svc, d.keeper)) {
+				return dep.Service
+			}
+		}
+	}
+	return ""
+}
+
+// settle keeps a container that crashed lately from counting as converged at once.
+func (b *builder) settle(s *slot) {
+	c := s.keeper
+	if c.Restarts == 0 && c.Facts.Starts == 0 {
+		return
+	}
+	until := c.StartedAt.Add(settle)
+	if !until.After(b.in.Now) {
+		return
+	}
+	b.wakeAt(until)
+	s.degraded = &problem{waiting: true, reason: api.ReasonProgressing,
+		message: "restarted lately; counts as converged once it has run for " + settle.String()}
+}
+
+// oneLine makes probe output fit a sentence.
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > 200 {
+		s = s[:200] + "…"
+	}
+	if s == "" {
+		return "no output"
+	}
+	return s
+}

@@ -1,0 +1,242 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+func (b *builder) notObserved() api.StackStatus {
+	return api.StackStatus{
+		Name: b.stack.Name, Project: b.stack.Project, Reason: api.ReasonNotObserved,
+		Message: "the engine was not observed yet; nothing is changed before it is", Services: []api.ServiceStatus{},
+	}
+}
+
+// finish drops operations whose needs can't come true, orders the rest and writes the status.
+func (b *builder) finish() {
+	b.dropUnreachable()
+	b.order()
+	st := api.StackStatus{Name: b.stack.Name, Project: b.stack.Project, Services: []api.ServiceStatus{}}
+	if hold, ok := b.obs.Holds[b.stack.Name]; ok && b.plan.Held {
+		st.Hold = &hold
+	}
+	for _, s := range b.slots {
+		st.Services = append(st.Services, b.serviceStatus(s))
+	}
+	st.Conditions = append(st.Conditions, b.pooled...)
+	for i := range b.plan.Ops {
+		st.Pending = append(st.Pending, b.plan.Ops[i].String())
+	}
+	st.Conditions = append(st.Conditions, b.failureConditions()...)
+	b.summarise(&st)
+	b.plan.Status = st
+}
+
+// dropUnreachable removes operations that wait for something blocked, and repeats until
+// nothing is left that does.
+func (b *builder) dropUnreachable() {
+	for {
+		kept := b.plan.Ops[:0:0]
+		for _, op := range b.plan.Ops {
+			if slices.ContainsFunc(op.Needs, func(n string) bool { _, ok := b.keys[n]; return !ok }) {
+				delete(b.keys, op.Key)
+				continue
+			}
+			kept = append(kept, op)
+		}
+		if len(kept) == len(b.plan.Ops) {
+			return
+		}
+		b.plan.Ops = kept
+	}
+}
+
+// order sorts operations so that each comes after its needs, otherwise as planned.
+func (b *builder) order() {
+	ordered := make([]Op, 0, len(b.plan.Ops))
+	placed := map[string]bool{}
+	for len(ordered) < len(b.plan.Ops) {
+		progress := false
+		for _, op := range b.plan.Ops {
+			if placed[op.Key] || slices.ContainsFunc(op.Needs, func(n string) bool { return !placed[n] }) {
+				continue
+			}
+			placed[op.Key] = true
+			ordered = append(ordered, op)
+			progress = true
+		}
+		if !progress {
+			break // a cycle: what is in it can never run, so it is not part of the plan
+		}
+	}
+	b.plan.Ops = ordered
+}
+
+func (b *builder) serviceStatus(s *slot) api.ServiceStatus {
+	st := api.ServiceStatus{Service: s.svc.Name, Container: s.rep.Name, Image: s.rep.Spec.Image, State: "missing"}
+	if s.image != nil {
+		st.Wanted = identity(s.image)
+	}
+	c := s.keeper
+	if c == nil && len(s.obsolete) > 0 {
+		c = s.obsolete[0]
+	}
+	if c == nil && len(s.found) > 0 {
+		c = s.found[0]
+	}
+	if c != nil {
+		st.ID, st.State, st.StartedAt, st.Restarts = c.ID, string(c.State), c.StartedAt, c.Restarts
+		st.Actual = c.ImageID
+		if s.image != nil && c.ImageID == s.image.ID {
+			st.Actual = st.Wanted
+		}
+		if c.State == api.StateRunning {
+			st.Health = health(s.svc, c)
+		}
+	}
+	b.judge(s, &st)
+	return st
+}
+
+func identity(img *api.Image) string {
+	if img.Digest != "" {
+		return img.Digest
+	}
+	return img.ID
+}
+
+// judge sets Converged, Reason and Message of one service.
+func (b *builder) judge(s *slot, st *api.ServiceStatus) {
+	switch {
+	case s.problem != nil:
+		st.Reason, st.Message = s.problem.reason, s.problem.message
+	case s.degraded != nil:
+		st.Reason, st.Message = s.degraded.reason, s.degraded.message
+	case s.undecided:
+		st.Reason, st.Message = api.ReasonProgressing, "finding out what runs"
+	case s.done && s.ops == 0:
+		st.Converged, st.Reason, st.State = true, api.ReasonConverged, "completed"
+	case s.keeper == nil || s.ops > 0 || s.keeper.State != api.StateRunning:
+		st.Reason = api.ReasonProgressing
+	case s.keeper.Facts.Unresponsive:
+		st.Reason, st.Message = api.ReasonContainerHung, "the engine does not answer about this container; it is left alone"
+	case !healthy(s.svc, s.keeper):
+		st.Reason = api.ReasonProgressing
+	default:
+		st.Converged, st.Reason = true, api.ReasonConverged
+	}
+	if st.Converged {
+		return
+	}
+	if f, key := b.failureOf(s); key != "" && s.problem == nil {
+		st.Reason, st.Message = f.Reason, f.Message
+	}
+}
+
+// failureOf finds a remembered failure of an operation for the slot.
+func (b *builder) failureOf(s *slot) (api.Failure, string) {
+	for _, op := range b.plan.Ops {
+		mine := op.Service == s.svc.Name && (op.Replica == nil || op.Replica == s.rep) || op.Object == s.rep.Spec.Image
+		if f, ok := b.obs.Failures[op.Key]; ok && mine {
+			return f, op.Key
+		}
+	}
+	return api.Failure{}, ""
+}
+
+func (b *builder) failureConditions() []api.Condition {
+	var list []api.Condition
+	for _, op := range b.plan.Ops {
+		f, ok := b.obs.Failures[op.Key]
+		if !ok {
+			continue
+		}
+		kind := api.ConditionDegraded
+		if op.Stalled {
+			kind = api.ConditionBlocked
+		}
+		list = append(list, api.Condition{Type: kind, Status: true, Reason: f.Reason, Message: f.Message, Object: op.Object, Since: f.At})
+	}
+	return list
+}
+
+func (b *builder) summarise(st *api.StackStatus) {
+	var waiting, first string
+	for i := range st.Services {
+		svc := &st.Services[i]
+		s := b.slots[i]
+		prob := s.problem
+		if prob == nil {
+			prob = s.degraded
+		}
+		if prob != nil {
+			kind := api.ConditionDegraded
+			if s.problem != nil && !prob.waiting {
+				kind = api.ConditionBlocked
+			}
+			st.Conditions = append(st.Conditions, api.Condition{Type: kind, Status: true, Reason: prob.reason, Message: prob.message, Object: svc.Container})
+		}
+		if !svc.Converged && first == "" {
+			first, waiting = svc.Container, svc.Message
+			st.Reason = svc.Reason
+		}
+	}
+	switch {
+	case st.Hold != nil && (first != "" || len(b.plan.Ops) > 0):
+		st.Reason, st.Message = api.ReasonOnHold, "on hold: "+st.Hold.Why
+	case first != "":
+		st.Message = first
+		if waiting != "" {
+			st.Message += ": " + waiting
+		}
+	case len(b.plan.Ops) > 0:
+		st.Reason, st.Message = api.ReasonProgressing, fmt.Sprintf("%d operations left", len(b.plan.Ops))
+	case slices.ContainsFunc(st.Conditions, func(c api.Condition) bool { return c.Type == api.ConditionBlocked }):
+		st.Reason, st.Message = st.Conditions[0].Reason, st.Conditions[0].Message
+	default:
+		st.Converged, st.Reason = true, api.ReasonConverged
+	}
+}
+
+// String prints an operation as one line: what, why, what changes, what it waits for.
+func (op *Op) String() string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s %s: %s", op.Kind, op.Object, op.Cause)
+	for _, d := range op.Diff {
+		fmt.Fprintf(&out, "\n    %s: %s -> %s", d.Path, d.Have, d.Want)
+	}
+	return out.String()
+}
+
+// String prints the plan, one operation a line with its needs, for people and golden files.
+func (p *Plan) String() string {
+	if len(p.Ops) == 0 {
+		return fmt.Sprintf("stack %s: nothing to do\n", p.Stack)
+	}
+	index := map[string]int{}
+	var out strings.Builder
+	fmt.Fprintf(&out, "stack %s: %d operations\n", p.Stack, len(p.Ops))
+	for i := range p.Ops {
+		op := &p.Ops[i]
+		index[op.Key] = i + 1
+		fmt.Fprintf(&out, "%3d. %s", i+1, op.String())
+		if len(op.Needs) > 0 {
+			after := make([]string, 0, len(op.Needs))
+			for _, n := range op.Needs {
+				after = append(after, fmt.Sprint(index[n]))
+			}
+			fmt.Fprintf(&out, " (after %s)", strings.Join(after, ", "))
+		}
+		switch {
+		case op.Stalled:
+			out.WriteString(" [stalled until the desired state changes]")
+		case !op.NotBefore.IsZero():
+			fmt.Fprintf(&out, " [not before %s]", op.NotBefore.UTC().Format("15:04:05"))
+		}
+		out.WriteByte('\n')
+	}
+	return out.String()
+}
