@@ -1,0 +1,78 @@
+// Command ktrdr-agent makes the Docker engine of its node match the desired state.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"ktrdr.io/fleet/pkg/agent"
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/telemetry"
+)
+
+const usage = `ktrdr-agent makes the Docker engine of this node match the desired state.
+
+  ktrdr-agent run [--config /etc/ktrdr/agent.yaml]     run until SIGTERM; SIGHUP looks at the source now
+  ktrdr-agent check [--config /etc/ktrdr/agent.yaml]   check the configuration file and exit
+  ktrdr-agent version                                  print the version
+`
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return 2
+	}
+	switch args[0] {
+	case "run", "check":
+		return configured(args[0], args[1:], stderr)
+	case "version", "--version":
+		fmt.Fprintln(stdout, api.Version, api.Commit)
+		return 0
+	case agent.MountHelper:
+		return agent.RunMountHelper(stdin, stdout)
+	case "help", "--help", "-h":
+		fmt.Fprint(stdout, usage)
+		return 0
+	}
+	fmt.Fprintf(stderr, "ktrdr-agent: unknown command %q\n\n%s", args[0], usage)
+	return 2
+}
+
+func configured(command string, args []string, stderr io.Writer) int {
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	path := flags.String("config", "/etc/ktrdr/agent.yaml", "configuration `file`")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	cfg, err := agent.ReadConfig(*path)
+	if err != nil {
+		fmt.Fprintln(stderr, "ktrdr-agent:", err)
+		return 1
+	}
+	if command == "check" {
+		return 0
+	}
+	log, err := telemetry.NewLogger(stderr, cfg.Log.Level, cfg.Log.Format)
+	if err != nil {
+		fmt.Fprintln(stderr, "ktrdr-agent:", err)
+		return 1
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := agent.Run(ctx, cfg, log); err != nil && !errors.Is(err, context.Canceled) {
+		log.Error("agent ends", "err", err)
+		return 1
+	}
+	return 0
+}

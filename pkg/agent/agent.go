@@ -1,0 +1,247 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"ktrdr.io/fleet/pkg/agent/apply"
+	"ktrdr.io/fleet/pkg/agent/internal/engine"
+	"ktrdr.io/fleet/pkg/agent/internal/engine/observe"
+	"ktrdr.io/fleet/pkg/agent/internal/probe"
+	"ktrdr.io/fleet/pkg/agent/internal/secrets"
+	"ktrdr.io/fleet/pkg/agent/internal/state"
+	"ktrdr.io/fleet/pkg/agent/reconcile"
+	"ktrdr.io/fleet/pkg/agent/report"
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/source"
+)
+
+// loggers are the agent's loggers by component.
+type loggers struct{ root, source *slog.Logger }
+
+// Agent is one running agent.
+type Agent struct {
+	cfg     Config
+	log     *slog.Logger
+	store   *state.Store
+	engine  *engine.Client
+	cache   *observe.Cache
+	secrets *secrets.Store
+	files   *state.Files
+	exec    *apply.Executor
+	loop    *reconcile.Loop
+	report  *report.Report
+	follow  *follower
+	mounts  *mountFeed
+	values  *secretFeed
+
+	desired atomic.Pointer[api.Desired]
+}
+
+// Run runs the agent until ctx ends. Containers keep running after it returns.
+func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
+	a, err := newAgent(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	a.resume()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, part := range []func(context.Context) error{
+		a.cache.Run, a.loop.Run, a.follow.run, a.mounts.run, a.values.run, a.probeServices, a.watchEngine, a.serve, a.notify, a.syncOnHangup,
+	} {
+		g.Go(func() error { return ignoreCancel(ctx, part(ctx)) })
+	}
+	return g.Wait()
+}
+
+// ignoreCancel makes the end of ctx a clean end.
+func ignoreCancel(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func newAgent(ctx context.Context, cfg Config, log *slog.Logger) (*Agent, error) {
+	if err := os.MkdirAll(cfg.StateDir, 0o711); err != nil { //nolint:gosec // containers read files below it
+		return nil, fmt.Errorf("make state directory: %w", err)
+	}
+	a := &Agent{cfg: cfg, log: log}
+	var err error
+	if a.store, err = state.Open(state.Config{Dir: cfg.StateDir}, log); err != nil {
+		return nil, fmt.Errorf("open the agent's memory: %w", err)
+	}
+	engineCfg := engine.Default()
+	engineCfg.Host = cfg.Engine.Host
+	if a.engine, err = engine.New(engineCfg); err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
+	if err := a.openSecrets(); err != nil {
+		return nil, err
+	}
+	if err := a.openSource(); err != nil {
+		return nil, err
+	}
+	a.wire()
+	return a, ctx.Err()
+}
+
+func (a *Agent) openSecrets() error {
+	key, err := a.store.NodeKey()
+	if err != nil {
+		return fmt.Errorf("node key: %w", err)
+	}
+	var provider secrets.Provider = noProvider{}
+	if d := a.cfg.Secrets.Dotenv; d != nil {
+		provider = secrets.NewDotenv(d.File)
+	}
+	a.secrets = secrets.New(provider, key)
+	return nil
+}
+
+func (a *Agent) openSource() error {
+	logs := loggers{root: a.log, source: a.log.With("component", "source")}
+	src, poll, err := a.cfg.Source.open(filepath.Join(a.cfg.StateDir, "source"), logs)
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	a.follow = &follower{
+		src: src, poll: poll, node: a.cfg.Node, log: logs.source,
+		sync: make(chan struct{}, 1), accept: a.accept, refused: a.refused,
+	}
+	return nil
+}
+
+// wire connects the loops.
+func (a *Agent) wire() {
+	a.cache = observe.New(a.engine, observe.Config{Logger: a.log.With("component", "cache")})
+	a.files = state.NewFiles(filepath.Join(a.cfg.StateDir, "files"))
+	a.exec = apply.New(apply.Config{
+		Engine: a.engine, Cache: a.cache, World: a.cache, Memory: memory{a.store}, Secrets: a.secrets,
+		Files: a.files, Checker: probe.Checker{}, Log: a.log.With("component", "apply"),
+	})
+	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log})
+	a.loop = reconcile.New(reconcile.Config{
+		World: a.cache, Applier: a.exec, Secrets: a.secrets, Report: a.report,
+		Log: a.log.With("component", "reconcile"), Limits: reconcile.DefaultLimits(),
+	})
+	a.cache.Subscribe(a.loop.Ring)
+	prober := probe.NewMounts()
+	a.mounts = &mountFeed{
+		probe: prober.Probe, publish: a.publishMount, bell: make(chan struct{}, 1),
+		wanted: func() []api.RequiredMount { return requiredMounts(a.desired.Load()) },
+	}
+	a.values = &secretFeed{
+		refresh: a.secrets.Refresh, every: a.cfg.Secrets.Refresh, bell: make(chan struct{}, 1), log: a.log,
+		wanted:  func() []string { return secretRefs(a.desired.Load()) },
+		changed: func() { a.loop.Ring("") }, failed: a.secretsFailed,
+	}
+}
+
+// resume puts what the agent knew before its restart back to work: adoptions, jobs,
+// holds, and the last good desired state, which needs no network.
+func (a *Agent) resume() {
+	if msg := a.store.Healed(); msg != "" {
+		a.log.Error("the agent's memory was damaged and is started anew", "detail", msg)
+		a.report.SetNodeCondition("memory", &api.Condition{
+			Type: api.ConditionDegraded, Status: true, Reason: api.ReasonStateCorrupt, Message: msg,
+		})
+	}
+	for id, ad := range a.store.Adoptions() {
+		a.cache.SetFacts(id, func(f *api.ContainerFacts) { f.SpecHash, f.SecretDigest = ad.SpecHash, ad.SecretDigest })
+	}
+	for id := range a.store.HooksPending() {
+		a.cache.SetFacts(id, func(f *api.ContainerFacts) { f.HooksPending = true })
+	}
+	for key, hash := range a.store.Jobs() {
+		a.cache.SetJob(key, hash)
+	}
+	for stack, hold := range a.store.Holds() {
+		a.cache.SetHold(stack, &hold)
+	}
+	d, err := a.store.LastGood()
+	if err != nil {
+		a.log.Warn("no last good state to resume from", "err", err)
+	}
+	if d == nil || d.Node != a.cfg.Node {
+		return
+	}
+	if tree, ok := a.follow.src.Cached(d.Revision); ok {
+		d.Root = tree.Dir
+	}
+	a.log.Info("resuming with the last good state", "revision", short(d.Revision))
+	a.setDesired(d, time.Time{})
+}
+
+// accept puts a new valid state in force.
+func (a *Agent) accept(ctx context.Context, d *api.Desired, rev source.Revision) {
+	if err := a.store.SetLastGood(d); err != nil {
+		a.log.Warn("the last good state is not on disk; a restart needs the source", "err", err)
+		a.report.SetNodeCondition("last-good", &api.Condition{
+			Type: api.ConditionDegraded, Status: true, Reason: api.ReasonDiskFull, Message: err.Error(),
+		})
+	} else {
+		a.report.SetNodeCondition("last-good", nil)
+	}
+	if refs := secretRefs(d); len(refs) > 0 {
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		a.secretsFailed(a.secrets.Refresh(ctx, refs))
+		cancel()
+	}
+	a.log.Info("desired state accepted", "revision", short(rev.ID), "subject", rev.Subject)
+	a.setDesired(d, rev.Time)
+	a.refused(rev, nil)
+}
+
+func (a *Agent) setDesired(d *api.Desired, at time.Time) {
+	a.desired.Store(d)
+	a.report.SetDesired(d, at)
+	ring(a.mounts.bell)
+	ring(a.values.bell)
+	a.loop.SetDesired(d)
+}
+
+// refused notes the result of a look at the source; nil means that all is well.
+func (a *Agent) refused(rev source.Revision, c *api.Condition) {
+	a.report.SetSource(rev.ID, time.Now(), c)
+}
+
+func (a *Agent) publishMount(path string, st api.MountState) {
+	a.cache.SetMount(path, st)
+	a.report.SetMount(path, st)
+}
+
+func (a *Agent) secretsFailed(err error) {
+	if err == nil {
+		a.report.SetNodeCondition("secrets", nil)
+		return
+	}
+	a.report.SetNodeCondition("secrets", &api.Condition{
+		Type: api.ConditionDegraded, Status: true, Reason: api.ReasonSecretsStale, Message: err.Error(),
+	})
+}
+
+func (a *Agent) close() {
+	if err := a.follow.src.Close(); err != nil {
+		a.log.Warn("close source", "err", err)
+	}
+	if err := a.store.Close(); err != nil {
+		a.log.Warn("close the agent's memory", "err", err)
+	}
+}
+
+// memory adapts the store to what apply remembers.
+type memory struct{ *state.Store }
+
+// SetAdoption remembers under which spec a container was adopted.
+func (m memory) SetAdoption(id, specHash, secretDigest string) error {
+	return m.Store.SetAdoption(id, state.Adoption{SpecHash: specHash, SecretDigest: secretDigest, At: time.Now()})
+}

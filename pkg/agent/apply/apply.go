@@ -1,0 +1,188 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"ktrdr.io/fleet/pkg/agent/internal/engine"
+	"ktrdr.io/fleet/pkg/agent/internal/secrets"
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/plan"
+)
+
+// Containers are the engine's calls that change the life of a container.
+type Containers interface {
+	Start(ctx context.Context, id string) error
+	Stop(ctx context.Context, req engine.StopRequest) error
+	Restart(ctx context.Context, req engine.StopRequest) error
+	Remove(ctx context.Context, id string) error
+	Unpause(ctx context.Context, id string) error
+}
+
+// Changes are the engine's calls that make or change a container.
+type Changes interface {
+	Create(ctx context.Context, req engine.CreateRequest) (string, error)
+	CopyFiles(ctx context.Context, id string, files []api.File) error
+	Rename(ctx context.Context, id, name string) error
+	Update(ctx context.Context, req engine.UpdateRequest) error
+	Exec(ctx context.Context, req engine.ExecRequest) (engine.ExecResult, error)
+}
+
+// Networks are the engine's calls about networks and volumes.
+type Networks interface {
+	CreateNetwork(ctx context.Context, spec api.NetworkSpec, labels map[string]string) (string, error)
+	RemoveNetwork(ctx context.Context, id string) error
+	Connect(ctx context.Context, req engine.ConnectRequest) error
+	Disconnect(ctx context.Context, networkID, containerID string) error
+	CreateVolume(ctx context.Context, spec api.VolumeSpec, labels map[string]string) error
+}
+
+// Images are the engine's calls about images, and the measure of a container.
+type Images interface {
+	InspectImage(ctx context.Context, ref, platform string) (*api.Image, error)
+	Pull(ctx context.Context, req engine.PullRequest) error
+	MeasureContainer(ctx context.Context, id string) (int64, error)
+}
+
+// Engine is all that apply asks of an engine.
+type Engine interface {
+	Containers
+	Changes
+	Networks
+	Images
+}
+
+// Cache is where apply looks at objects after a call, so that the next plan sees it.
+type Cache interface {
+	Refresh(ctx context.Context, id string) error
+	RefreshNetwork(ctx context.Context, id string) error
+	RefreshVolume(ctx context.Context, name string) error
+	SetFacts(id string, change func(*api.ContainerFacts))
+	SetImage(ref string, img *api.Image)
+}
+
+// World is the rest of what apply reads and remembers.
+type World interface {
+	Snapshot() *api.Observed
+	SetJob(key, hash string)
+}
+
+// Memory keeps across restarts what can't be read back from the engine.
+type Memory interface {
+	SetAdoption(id, specHash, secretDigest string) error
+	SetJob(key, hash string) error
+	MarkHooksPending(id string) error
+	ClearHooksPending(id string) error
+}
+
+// Secrets opens values by reference.
+type Secrets interface {
+	Open(ref string) (secrets.Value, bool)
+	Digests() map[string]string
+}
+
+// Files turns a file or folder of the repository into a host path that can be bound.
+type Files interface {
+	Materialise(ctx context.Context, root string, src api.RepoSource) (string, error)
+}
+
+// Checker runs the stack's own HTTP and TCP probes.
+type Checker interface {
+	Check(ctx context.Context, addr string, p api.Probe) error
+}
+
+// Config of an Executor. All fields are required.
+type Config struct {
+	Engine  Engine
+	Cache   Cache
+	World   World
+	Memory  Memory
+	Secrets Secrets
+	Files   Files
+	Checker Checker
+	Log     *slog.Logger
+}
+
+// Executor runs operations. It is safe for concurrent use.
+type Executor struct{ cfg Config }
+
+// New returns an Executor.
+func New(cfg Config) *Executor { return &Executor{cfg: cfg} }
+
+// Apply runs one operation and publishes what changed. Doing what is done already is
+// success.
+func (x *Executor) Apply(ctx context.Context, op plan.Op, t plan.Target) error {
+	switch op.Kind {
+	case plan.Resolve:
+		return x.resolve(ctx, op)
+	case plan.Pull:
+		return x.pull(ctx, op, t)
+	case plan.CreateNetwork, plan.RemoveNetwork, plan.Connect, plan.Disconnect, plan.CreateVolume:
+		return x.network(ctx, op, t)
+	case plan.Create:
+		return x.create(ctx, op, t)
+	case plan.CopyFiles:
+		return x.copyFiles(ctx, op)
+	case plan.Start, plan.Stop, plan.Restart, plan.Remove, plan.Unpause, plan.Rename, plan.Update:
+		return x.change(ctx, op)
+	case plan.Probe:
+		return x.probe(ctx, op)
+	case plan.Hook:
+		return x.hooks(ctx, op)
+	case plan.Measure, plan.Compare, plan.Adopt, plan.RecordJob:
+		return x.learn(ctx, op)
+	case plan.AwaitExit:
+		return nil // passive: never handed out
+	}
+	return fmt.Errorf("operation %q is unknown to this agent", op.Kind)
+}
+
+// change runs an operation on one existing container and reads it back.
+func (x *Executor) change(ctx context.Context, op plan.Op) error {
+	err := x.changeContainer(ctx, op)
+	if op.Kind == plan.Update && err == nil {
+		x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) { f.UpdateTried = op.SpecHash })
+	}
+	return x.readBack(ctx, op.ID, err)
+}
+
+func (x *Executor) changeContainer(ctx context.Context, op plan.Op) error {
+	e := x.cfg.Engine
+	switch op.Kind {
+	case plan.Start:
+		return x.start(ctx, op)
+	case plan.Stop:
+		return x.stop(ctx, op)
+	case plan.Restart:
+		x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) {
+			f.UnhealthyRestarts++
+			f.LastUnhealthyRestart = x.now()
+		})
+		return e.Restart(ctx, engine.StopRequest{ID: op.ID, Grace: op.Grace})
+	case plan.Remove:
+		return e.Remove(ctx, op.ID)
+	case plan.Unpause:
+		return e.Unpause(ctx, op.ID)
+	case plan.Rename:
+		return e.Rename(ctx, op.ID, op.NewName)
+	case plan.Update:
+		return e.Update(ctx, engine.UpdateRequest{ID: op.ID, Resources: op.Replica.Spec.Resources, Restart: op.Replica.Spec.Restart})
+	default:
+		return fmt.Errorf("operation %q does not change a container", op.Kind)
+	}
+}
+
+// readBack refreshes a container after a call, also after a failed one: the truth may
+// have changed all the same. Only the call's own error is returned, unless it worked.
+func (x *Executor) readBack(ctx context.Context, id string, err error) error {
+	refreshErr := x.cfg.Cache.Refresh(ctx, id)
+	if errors.Is(refreshErr, engine.ErrNotFound) {
+		refreshErr = nil
+	}
+	if err != nil {
+		return err
+	}
+	return refreshErr
+}

@@ -1,0 +1,206 @@
+package apply
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+
+	"ktrdr.io/fleet/pkg/agent/internal/engine"
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/plan"
+)
+
+// composeVersion is what the version label says: the release of Compose whose behaviour
+// the containers follow. Compose shows it and decides nothing by it.
+const composeVersion = "5.0.0"
+
+// create makes a container from its spec with everything filled in.
+func (x *Executor) create(ctx context.Context, op plan.Op, t plan.Target) error {
+	spec, err := x.finalSpec(ctx, op, t)
+	if err != nil {
+		return err
+	}
+	req := engine.CreateRequest{Name: op.NewName, Spec: spec, Labels: x.containerLabels(op, t)}
+	if old := x.cfg.World.Snapshot().Containers[op.Replaces]; old != nil {
+		req.InheritVolumes = old.AnonymousVolumes
+	}
+	id, err := x.cfg.Engine.Create(ctx, req)
+	if err != nil {
+		return err
+	}
+	return x.readBack(ctx, id, nil)
+}
+
+// finalSpec resolves repository files, parents and secrets of a spec.
+func (x *Executor) finalSpec(ctx context.Context, op plan.Op, t plan.Target) (api.ContainerSpec, error) {
+	spec := op.Replica.Spec
+	if len(op.Replica.SecretRefs) > 0 {
+		var err error
+		if spec, err = x.openSpec(spec); err != nil {
+			return spec, err
+		}
+	}
+	mounts := make([]api.Mount, len(op.Replica.Spec.Mounts))
+	for i, m := range op.Replica.Spec.Mounts {
+		if m.Repo == nil {
+			mounts[i] = spec.Mounts[i]
+			continue
+		}
+		path, err := x.cfg.Files.Materialise(ctx, t.Desired.Root, *m.Repo)
+		if err != nil {
+			return spec, fmt.Errorf("materialise %s for %s: %w", m.Repo.Path, op.Object, err)
+		}
+		mounts[i] = m
+		mounts[i].Source, mounts[i].Repo = path, nil
+	}
+	spec.Mounts = mounts
+	return x.resolveParents(spec, op.Parents), nil
+}
+
+// openSpec opens every reference in a spec. It walks the JSON form so that no string
+// field can be forgotten.
+func (x *Executor) openSpec(spec api.ContainerSpec) (api.ContainerSpec, error) {
+	data, err := json.Marshal(spec)
+	if err != nil {
+		return spec, fmt.Errorf("encode spec: %w", err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	var tree any
+	if err := dec.Decode(&tree); err != nil {
+		return spec, fmt.Errorf("decode spec: %w", err)
+	}
+	if tree, err = x.openTree(tree); err != nil {
+		return spec, err
+	}
+	if data, err = json.Marshal(tree); err != nil {
+		return spec, fmt.Errorf("encode opened spec: %w", err)
+	}
+	var opened api.ContainerSpec
+	if err := json.Unmarshal(data, &opened); err != nil {
+		return spec, fmt.Errorf("decode opened spec of %d bytes", len(data)) // the cause could show a value
+	}
+	return opened, nil
+}
+
+func (x *Executor) openTree(node any) (any, error) {
+	var err error
+	switch v := node.(type) {
+	case string:
+		return x.expand(v)
+	case []any:
+		for i := range v {
+			if v[i], err = x.openTree(v[i]); err != nil {
+				return nil, err
+			}
+		}
+	case map[string]any:
+		for k := range v {
+			if v[k], err = x.openTree(v[k]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return node, nil
+}
+
+// resolveParents replaces service: references by ids, and links by container names.
+func (x *Executor) resolveParents(spec api.ContainerSpec, parents map[string]string) api.ContainerSpec {
+	obs := x.cfg.World.Snapshot()
+	mode := func(m string) string {
+		if name, ok := strings.CutPrefix(m, "service:"); ok {
+			return "container:" + parents[name]
+		}
+		return m
+	}
+	spec.NetworkMode, spec.IpcMode, spec.PidMode = mode(spec.NetworkMode), mode(spec.IpcMode), mode(spec.PidMode)
+	from := make([]string, 0, len(spec.VolumesFrom))
+	for _, v := range spec.VolumesFrom {
+		kind, rest, _ := strings.Cut(v, ":")
+		name, access, found := strings.Cut(rest, ":")
+		if kind == "service" {
+			name = parents[name]
+		}
+		if found {
+			name += ":" + access
+		}
+		from = append(from, name)
+	}
+	if len(from) > 0 {
+		spec.VolumesFrom = from
+	}
+	links := make([]string, 0, len(spec.Links))
+	for _, l := range spec.Links {
+		name, alias, _ := strings.Cut(l, ":")
+		if c := obs.Containers[parents[name]]; c != nil {
+			links = append(links, c.Name+":"+alias)
+		}
+	}
+	if len(links) > 0 {
+		spec.Links = links
+	}
+	return spec
+}
+
+// containerLabels are what Compose writes, so that its commands work on our containers,
+// and ours.
+func (x *Executor) containerLabels(op plan.Op, t plan.Target) map[string]string {
+	labels := map[string]string{
+		api.LabelProject:     t.Stack.Project,
+		api.LabelService:     op.Service,
+		api.LabelNumber:      strconv.Itoa(op.Replica.Number),
+		api.LabelOneoff:      "False",
+		api.LabelConfigHash:  strings.TrimPrefix(op.Replica.SpecHash, api.HashVersion+":"),
+		api.LabelWorkingDir:  t.Stack.WorkingDir,
+		api.LabelConfigFiles: strings.Join(t.Stack.ConfigFiles, ","),
+		api.LabelDependsOn:   dependsLabel(op.Wanted),
+		api.LabelVersion:     composeVersion,
+		api.LabelStack:       t.Stack.Name,
+		api.LabelNode:        t.Desired.Node,
+		api.LabelSpecHash:    op.Replica.SpecHash,
+	}
+	if img := x.cfg.World.Snapshot().Images[op.Replica.Spec.Image]; img != nil {
+		labels[api.LabelImage] = img.ID
+	}
+	if digest := plan.SecretDigest(op.Replica, x.cfg.Secrets.Digests()); digest != "" {
+		labels[api.LabelSecretDigest] = digest
+	}
+	if op.Replaces != "" {
+		labels[api.LabelReplace] = op.Object
+	}
+	return labels
+}
+
+func dependsLabel(svc *api.Service) string {
+	if svc == nil {
+		return ""
+	}
+	parts := make([]string, 0, len(svc.DependsOn))
+	for _, d := range svc.DependsOn {
+		parts = append(parts, fmt.Sprintf("%s:%s:%t", d.Service, d.Condition, d.Restart))
+	}
+	sort.Strings(parts)
+	return strings.Join(parts, ",")
+}
+
+// copyFiles writes configs and secrets with content into a container that was not started yet.
+func (x *Executor) copyFiles(ctx context.Context, op plan.Op) error {
+	files := make([]api.File, len(op.Replica.Spec.Files))
+	for i, f := range op.Replica.Spec.Files {
+		content, err := x.expand(f.Content)
+		if err != nil {
+			return err
+		}
+		files[i] = f
+		files[i].Content = content
+	}
+	if err := x.cfg.Engine.CopyFiles(ctx, op.ID, files); err != nil {
+		return err
+	}
+	x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) { f.FilesCopied = true })
+	return nil
+}

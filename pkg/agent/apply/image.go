@@ -1,0 +1,94 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"ktrdr.io/fleet/pkg/agent/internal/engine"
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/plan"
+)
+
+// resolve looks an image up locally.
+func (x *Executor) resolve(ctx context.Context, op plan.Op) error {
+	return x.lookUp(ctx, op.Object, op.Replica.Spec.Platform, func(img *api.Image) {
+		if old := x.cfg.World.Snapshot().Images[op.Object]; old != nil {
+			img.PulledAt, img.PulledFor = old.PulledAt, old.PulledFor
+		}
+	})
+}
+
+func (x *Executor) lookUp(ctx context.Context, ref, platform string, amend func(*api.Image)) error {
+	img, err := x.cfg.Engine.InspectImage(ctx, ref, platform)
+	if errors.Is(err, engine.ErrNotFound) {
+		img, err = &api.Image{Missing: true}, nil
+	}
+	if err != nil {
+		return err
+	}
+	amend(img)
+	x.cfg.Cache.SetImage(ref, img)
+	return nil
+}
+
+// pull fetches an image with the credentials of its registry, used for this request only.
+func (x *Executor) pull(ctx context.Context, op plan.Op, t plan.Target) error {
+	req := engine.PullRequest{Ref: op.Object, Platform: op.Replica.Spec.Platform}
+	for _, r := range t.Desired.Registries {
+		if r.Host != registryHost(op.Object) {
+			continue
+		}
+		var err error
+		if req.Username, err = x.expand(r.Username); err != nil {
+			return err
+		}
+		if req.Password, err = x.expand(r.Password); err != nil {
+			return err
+		}
+	}
+	if err := x.cfg.Engine.Pull(ctx, req); err != nil {
+		return err
+	}
+	return x.lookUp(ctx, op.Object, req.Platform, func(img *api.Image) {
+		img.PulledAt, img.PulledFor = time.Now(), t.Desired.Revision
+	})
+}
+
+// registryHost is the registry that a reference names, "docker.io" when it names none.
+// Source: distribution/reference splitDockerDomain.
+func registryHost(ref string) string {
+	host, _, found := strings.Cut(ref, "/")
+	if !found || !strings.ContainsAny(host, ".:") && host != "localhost" {
+		return "docker.io"
+	}
+	return host
+}
+
+// expand opens the references in s.
+func (x *Executor) expand(s string) (string, error) {
+	return api.Expand(s, func(ref string) (string, error) {
+		v, ok := x.cfg.Secrets.Open(ref)
+		if !ok {
+			return "", &opError{class: api.Waiting, reason: api.ReasonSecretMissing,
+				err: fmt.Errorf("open secret %s: no value at hand", ref)}
+		}
+		return v.Open(), nil
+	})
+}
+
+func (x *Executor) expandAll(list []string) ([]string, error) {
+	if list == nil {
+		return nil, nil
+	}
+	out := make([]string, len(list))
+	for i, s := range list {
+		var err error
+		if out[i], err = x.expand(s); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,197 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"ktrdr.io/fleet/pkg/source"
+)
+
+// Config is the agent's configuration file, /etc/ktrdr/agent.yaml. Unknown keys are errors.
+type Config struct {
+	// Node is the name of this node in the desired state (nodes/<name>.yaml). Required.
+	Node string `yaml:"node"`
+	// StateDir holds the agent's memory, the source's cache and materialised files. The
+	// engine binds files below it, so engine and agent must see it at the same path.
+	// Default /var/lib/ktrdr.
+	StateDir string `yaml:"stateDir"`
+	// Source is where the desired state comes from: exactly one of its parts is set.
+	Source SourceConfig `yaml:"source"`
+	// Engine is the container engine.
+	Engine EngineConfig `yaml:"engine"`
+	// Secrets is where secret values come from. Without it, desired state that uses
+	// references is blocked.
+	Secrets SecretsConfig `yaml:"secrets"`
+	// Listen is the address of the read-only HTTP endpoints. Default 127.0.0.1:9180; ""
+	// turns them off.
+	Listen *string `yaml:"listen"`
+	// AllowRemote accepts a Listen address that is not loopback. Default false.
+	AllowRemote bool `yaml:"allowRemote"`
+	// Socket is the Unix socket for ktrdrctl. Default /run/ktrdr/agent.sock.
+	Socket string `yaml:"socket"`
+	// Log configures the log on standard error.
+	Log LogConfig `yaml:"log"`
+}
+
+// SourceConfig names one source.
+type SourceConfig struct {
+	Git *GitSource `yaml:"git"`
+	Dir *DirSource `yaml:"dir"`
+}
+
+// DirSource follows a folder of this machine.
+type DirSource struct {
+	// Path of the folder. Required, absolute.
+	Path string `yaml:"path"`
+	// SubFolder of Path that holds fleet.yaml. Default: Path itself.
+	SubFolder string `yaml:"subFolder"`
+}
+
+// GitSource follows a branch of a repository.
+type GitSource struct {
+	// URL as in `git clone`: https, ssh or file. Required. It holds no password.
+	URL string `yaml:"url"`
+	// Branch, default main.
+	Branch string `yaml:"branch"`
+	// SubFolder of the repository that holds fleet.yaml. Default: its root.
+	SubFolder string `yaml:"subFolder"`
+	// PollInterval between looks at the branch. Default 30s.
+	PollInterval time.Duration `yaml:"pollInterval"`
+	// Username and TokenFile are for https; the file is read at every look.
+	Username  string `yaml:"username"`
+	TokenFile string `yaml:"tokenFile"`
+	// CAFile adds certificates that https servers may show.
+	CAFile string `yaml:"caFile"`
+	// SSHKeyFile and KnownHostsFile are for ssh, both required there.
+	SSHKeyFile     string `yaml:"sshKeyFile"`
+	KnownHostsFile string `yaml:"knownHostsFile"`
+	// RequireSignature refuses commits that none of the keys below signed.
+	RequireSignature   bool   `yaml:"requireSignature"`
+	GPGKeyringFile     string `yaml:"gpgKeyringFile"`
+	AllowedSignersFile string `yaml:"allowedSignersFile"`
+}
+
+// EngineConfig names the engine.
+type EngineConfig struct {
+	// Host, default unix:///var/run/docker.sock.
+	Host string `yaml:"host"`
+}
+
+// SecretsConfig names the provider of secret values.
+type SecretsConfig struct {
+	Dotenv *DotenvConfig `yaml:"dotenv"`
+	// Refresh is the time between looks for changed values. Default 1m.
+	Refresh time.Duration `yaml:"refresh"`
+}
+
+// DotenvConfig reads values from a file, for laptops and demonstrations.
+type DotenvConfig struct {
+	// File must be readable by its owner only.
+	File string `yaml:"file"`
+}
+
+// LogConfig configures the log.
+type LogConfig struct {
+	// Level is debug, info (default), warn or error.
+	Level string `yaml:"level"`
+	// Format is text (default) or json.
+	Format string `yaml:"format"`
+}
+
+// Default returns the configuration that a file starts from.
+func Default() Config {
+	listen := "127.0.0.1:9180"
+	return Config{
+		StateDir: "/var/lib/ktrdr",
+		Engine:   EngineConfig{Host: "unix:///var/run/docker.sock"},
+		Secrets:  SecretsConfig{Refresh: time.Minute},
+		Listen:   &listen,
+		Socket:   "/run/ktrdr/agent.sock",
+		Log:      LogConfig{Level: "info", Format: "text"},
+	}
+}
+
+// maxConfigSize bounds the configuration file, in bytes.
+const maxConfigSize = 1 << 20
+
+// ReadConfig reads and validates a configuration file. Errors name file, line and column.
+func ReadConfig(path string) (Config, error) {
+	cfg := Default()
+	info, err := os.Stat(path)
+	if err != nil {
+		return cfg, fmt.Errorf("read configuration: %w", err)
+	}
+	if info.Size() > maxConfigSize {
+		return cfg, fmt.Errorf("read configuration %s: %d bytes are more than %d", path, info.Size(), maxConfigSize)
+	}
+	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return cfg, fmt.Errorf("read configuration: %w", err)
+	}
+	if err := yaml.UnmarshalWithOptions(data, &cfg, yaml.Strict()); err != nil {
+		return cfg, fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, true))
+	}
+	if err := cfg.Validate(); err != nil {
+		return cfg, fmt.Errorf("%s: %w", path, err)
+	}
+	return cfg, nil
+}
+
+// Validate joins all problems.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Node == "" {
+		errs = append(errs, errors.New("node: required; the name of this node in nodes/<name>.yaml"))
+	}
+	for _, p := range []struct{ field, path string }{{"stateDir", c.StateDir}, {"socket", c.Socket}} {
+		if !filepath.IsAbs(p.path) {
+			errs = append(errs, fmt.Errorf("%s: %q must be an absolute path", p.field, p.path))
+		}
+	}
+	errs = append(errs, c.Source.validate())
+	if c.Secrets.Refresh < time.Second {
+		errs = append(errs, fmt.Errorf("secrets.refresh: %s is less than 1s", c.Secrets.Refresh))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *SourceConfig) validate() error {
+	switch {
+	case s.Git == nil && s.Dir == nil:
+		return errors.New("source: set source.git or source.dir")
+	case s.Git != nil && s.Dir != nil:
+		return errors.New("source: set only one of source.git and source.dir")
+	case s.Dir != nil && !filepath.IsAbs(s.Dir.Path):
+		return fmt.Errorf("source.dir.path: %q must be an absolute path", s.Dir.Path)
+	case s.Git != nil && s.Git.PollInterval < 0:
+		return fmt.Errorf("source.git.pollInterval: %s is negative", s.Git.PollInterval)
+	}
+	return nil
+}
+
+// open makes the source and says how often it is to be looked at.
+func (s *SourceConfig) open(cacheDir string, logger loggers) (source.Source, time.Duration, error) {
+	if s.Dir != nil {
+		src, err := source.NewDir(source.DirConfig{
+			Root: s.Dir.Path, Path: s.Dir.SubFolder, CacheDir: filepath.Join(cacheDir, "dir"), Logger: logger.source,
+		})
+		return src, time.Minute, err
+	}
+	g := s.Git
+	poll := g.PollInterval
+	if poll == 0 {
+		poll = 30 * time.Second
+	}
+	src, err := source.NewGit(source.GitConfig{
+		URL: g.URL, Branch: g.Branch, Path: g.SubFolder, CacheDir: filepath.Join(cacheDir, "git"), Logger: logger.source,
+		HTTP:       source.HTTPAuth{Username: g.Username, TokenFile: g.TokenFile, CAFile: g.CAFile},
+		SSH:        source.SSHAuth{KeyFile: g.SSHKeyFile, KnownHostsFile: g.KnownHostsFile},
+		Signatures: source.Signatures{Required: g.RequireSignature, GPGKeyringFile: g.GPGKeyringFile, AllowedSignersFile: g.AllowedSignersFile},
+	})
+	return src, poll, err
+}

@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// mountFeed probes required mounts and publishes what it finds.
+type mountFeed struct {
+	probe   func(ctx context.Context, m api.RequiredMount) api.MountState
+	publish func(path string, st api.MountState)
+	wanted  func() []api.RequiredMount
+	bell    chan struct{}
+}
+
+// Pace of mount probes: a mount that is there is looked at seldom, one that is missing often,
+// because services wait for it.
+const (
+	mountGood = 15 * time.Second
+	mountBad  = 2 * time.Second
+)
+
+func (f *mountFeed) run(ctx context.Context) error {
+	for {
+		wait := f.once(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.bell:
+		case <-time.After(wait):
+		}
+	}
+}
+
+// once probes all mounts side by side, so that a hung one does not delay the others.
+func (f *mountFeed) once(ctx context.Context) time.Duration {
+	wait := mountGood
+	mounts := f.wanted()
+	states := make([]api.MountState, len(mounts))
+	var g errgroup.Group
+	for i, m := range mounts {
+		g.Go(func() error {
+			states[i] = f.probe(ctx, m)
+			f.publish(m.Path, states[i])
+			return nil
+		})
+	}
+	_ = g.Wait()
+	for _, st := range states {
+		if !st.OK {
+			wait = mountBad
+		}
+	}
+	return wait
+}
+
+// requiredMounts are those of all stacks, by path.
+func requiredMounts(d *api.Desired) []api.RequiredMount {
+	if d == nil {
+		return nil
+	}
+	var all []api.RequiredMount
+	for _, s := range d.Stacks {
+		for _, m := range s.Mounts {
+			if !slices.ContainsFunc(all, func(o api.RequiredMount) bool { return o.Path == m.Path }) {
+				all = append(all, m)
+			}
+		}
+	}
+	return all
+}
+
+// secretRefs are the distinct references of a desired state, sorted.
+func secretRefs(d *api.Desired) []string {
+	if d == nil {
+		return nil
+	}
+	var refs []string
+	for _, s := range d.Stacks {
+		for _, svc := range s.Services {
+			for _, r := range svc.Replicas {
+				refs = append(refs, r.SecretRefs...)
+			}
+		}
+	}
+	for _, r := range d.Registries {
+		refs = append(refs, api.References(r.Username)...)
+		refs = append(refs, api.References(r.Password)...)
+	}
+	slices.Sort(refs)
+	return slices.Compact(refs)
+}
+
+// secretFeed keeps the values of all references at hand.
+type secretFeed struct {
+	refresh func(ctx context.Context, refs []string) error
+	wanted  func() []string
+	changed func()
+	every   time.Duration
+	bell    chan struct{}
+	log     *slog.Logger
+	failed  func(error)
+}
+
+func (f *secretFeed) run(ctx context.Context) error {
+	for {
+		wait := f.every
+		if refs := f.wanted(); len(refs) > 0 {
+			err := f.refresh(ctx, refs)
+			f.failed(err)
+			if err != nil && ctx.Err() == nil {
+				f.log.WarnContext(ctx, "secrets can't be refreshed; last known values stay in use", "err", err)
+				wait = min(wait, 5*time.Second)
+			}
+			f.changed()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.bell:
+		case <-time.After(wait):
+		}
+	}
+}
+
+// ring puts a value into a one-slot channel.
+func ring(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/desired"
+	"ktrdr.io/fleet/pkg/source"
+)
+
+// follower turns revisions of the source into desired state. An invalid or unreachable
+// source never replaces the last good state.
+type follower struct {
+	src     source.Source
+	poll    time.Duration
+	node    string
+	log     *slog.Logger
+	sync    chan struct{}
+	accept  func(ctx context.Context, d *api.Desired, rev source.Revision)
+	refused func(rev source.Revision, c *api.Condition)
+
+	have string // revision that was looked at last, good or bad
+	good string // revision that is in force
+}
+
+// run follows until ctx ends.
+func (f *follower) run(ctx context.Context) error {
+	failures := 0
+	for {
+		err := f.once(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		wait := f.poll
+		if err != nil {
+			failures++
+			wait = min(f.poll, time.Duration(failures)*time.Second)
+		} else {
+			failures = 0
+		}
+		if !f.wait(ctx, wait) {
+			return nil
+		}
+	}
+}
+
+// wait returns at the next poll, change or request; false when ctx ended.
+func (f *follower) wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	case <-f.sync:
+	case <-f.src.Changes():
+	}
+	return true
+}
+
+// once looks at the source and takes over what is new and valid.
+func (f *follower) once(ctx context.Context) error {
+	tree, err := f.src.Fetch(ctx, f.have)
+	if err != nil {
+		if ctx.Err() == nil {
+			f.log.WarnContext(ctx, "source can't be read", "err", err)
+			f.refused(source.Revision{}, sourceCondition(err))
+		}
+		return err
+	}
+	if tree.Revision.ID == f.have {
+		f.refused(tree.Revision, nil)
+		return nil
+	}
+	f.have = tree.Revision.ID
+	d, warnings, err := desired.Load(ctx, desired.Request{Root: tree.Dir, Node: f.node, Revision: tree.Revision.ID})
+	if err != nil {
+		f.log.ErrorContext(ctx, "desired state is invalid; the last good one stays in force", "revision", tree.Revision.ID, "err", err)
+		f.refused(tree.Revision, &api.Condition{
+			Type: api.ConditionDegraded, Status: true, Reason: api.ReasonInvalid,
+			Message: fmt.Sprintf("revision %s is invalid, the last good state stays in force: %s", short(tree.Revision.ID), firstLines(err, 5)),
+		})
+		return nil
+	}
+	for _, w := range warnings {
+		f.log.WarnContext(ctx, "desired state", "place", fmt.Sprintf("%s:%d:%d", w.File, w.Line, w.Column), "path", w.Path, "problem", w.Message)
+	}
+	f.accept(ctx, d, tree.Revision)
+	f.good = tree.Revision.ID
+	if err := f.src.Prune(f.good); err != nil {
+		f.log.WarnContext(ctx, "old trees stay", "err", err)
+	}
+	return nil
+}
+
+// sourceCondition says why the source can't be read.
+func sourceCondition(err error) *api.Condition {
+	c := &api.Condition{Type: api.ConditionDegraded, Status: true, Reason: api.ReasonSourceFailed, Message: err.Error()}
+	var se *source.Error
+	if errors.As(err, &se) {
+		c.Reason = api.Reason(se.Reason)
+	}
+	return c
+}
+
+func firstLines(err error, n int) string {
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) <= n {
+		return strings.Join(lines, "; ")
+	}
+	return strings.Join(lines[:n], "; ") + fmt.Sprintf("; and %d more", len(lines)-n)
+}
+
+func short(revision string) string {
+	revision = strings.TrimPrefix(revision, "dir-")
+	if len(revision) > 12 {
+		return revision[:12]
+	}
+	return revision
+}

@@ -1,0 +1,303 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/plan"
+)
+
+// World is what is known, and where failures are remembered.
+type World interface {
+	Snapshot() *api.Observed
+	SetFailure(key string, f *api.Failure)
+}
+
+// Applier runs one operation. It returns nil when the operation is done or found to be
+// done, and has published what changed before it returns. An error's class and reason
+// come from a Classified error, else it is transient.
+type Applier interface {
+	Apply(ctx context.Context, op plan.Op, target plan.Target) error
+}
+
+// Digester gives the keyed digests of the secrets at hand, by reference.
+type Digester interface {
+	Digests() map[string]string
+}
+
+// Reporter is told of every round of a stack, and of every operation that ended.
+// Implementations must not block.
+type Reporter interface {
+	Planned(stack string, p *plan.Plan, took time.Duration)
+	Applied(stack string, op plan.Op, took time.Duration, err error)
+}
+
+// Config of a Loop.
+type Config struct {
+	World   World
+	Applier Applier
+	Secrets Digester
+	Report  Reporter
+	Log     *slog.Logger
+	// Limits bounds operations of one kind that run at once; kinds without an entry
+	// share the entry "".
+	Limits Limits
+}
+
+// Loop reconciles all stacks of a node. Its methods may be called concurrently; Run
+// only once.
+type Loop struct {
+	cfg  Config
+	bell *bell
+	ends chan end
+
+	beat atomic.Int64 // unix nanoseconds of the last turn
+
+	// Owned by Run.
+	stacks  map[string]*stackState
+	flights map[string]*flight
+	running map[string]int
+	timer   *time.Timer
+}
+
+// stackState is what Run remembers of a stack between rounds.
+type stackState struct {
+	target plan.Target
+	dirty  bool
+	wakeAt time.Time
+	last   *plan.Plan
+	// repeats counts how often an operation was done and wanted again at once.
+	repeats map[string]int
+}
+
+// flight is an operation that runs.
+type flight struct {
+	op      plan.Op
+	stack   string
+	started time.Time
+	cancel  context.CancelFunc
+}
+
+// end is the result of a flight.
+type end struct {
+	key string
+	err error
+}
+
+// New returns a loop that does nothing before Run and SetDesired.
+func New(cfg Config) *Loop {
+	return &Loop{
+		cfg: cfg, bell: newBell(), ends: make(chan end),
+		stacks: map[string]*stackState{}, flights: map[string]*flight{}, running: map[string]int{},
+	}
+}
+
+// SetDesired replaces the desired state; nil means that none is known, and nothing is
+// changed. It returns at once.
+func (l *Loop) SetDesired(d *api.Desired) { l.bell.setDesired(d) }
+
+// Ring asks for a round of one project's stack, or of all stacks when project is empty.
+func (l *Loop) Ring(project string) { l.bell.ring(project) }
+
+// maxIdle is the longest time between two turns of the loop; Alive relies on it.
+const maxIdle = 10 * time.Second
+
+// Alive returns an error when the loop has not turned for three times its longest pause.
+func (l *Loop) Alive() error {
+	last := l.beat.Load()
+	if last == 0 {
+		return nil // not started yet
+	}
+	if idle := time.Since(time.Unix(0, last)); idle > 3*maxIdle {
+		return fmt.Errorf("the reconcile loop has not turned for %s", idle.Round(time.Second))
+	}
+	return nil
+}
+
+// Run reconciles until ctx ends, and returns when every operation under way has ended.
+func (l *Loop) Run(ctx context.Context) error {
+	l.timer = time.NewTimer(maxIdle)
+	defer l.timer.Stop()
+	for ctx.Err() == nil {
+		l.beat.Store(time.Now().UnixNano())
+		select {
+		case <-ctx.Done():
+		case <-l.bell.C:
+			l.collect()
+		case e := <-l.ends:
+			l.landed(e)
+		case <-l.timer.C:
+			l.markDue(time.Now())
+		}
+		l.drain()
+		l.round(ctx)
+	}
+	for _, f := range l.flights {
+		f.cancel()
+	}
+	for len(l.flights) > 0 {
+		l.landed(<-l.ends)
+	}
+	return nil
+}
+
+// drain takes what else has arrived, so that one round answers a burst.
+func (l *Loop) drain() {
+	for {
+		select {
+		case e := <-l.ends:
+			l.landed(e)
+		case <-l.bell.C:
+			l.collect()
+		default:
+			return
+		}
+	}
+}
+
+// collect takes over a new desired state and marks the stacks that were rung for.
+func (l *Loop) collect() {
+	projects, all, desired, changed := l.bell.take()
+	if changed {
+		l.adoptDesired(desired)
+	}
+	if all {
+		l.addOrphans()
+	}
+	for _, st := range l.stacks {
+		if all || slices.Contains(projects, st.target.Stack.Project) {
+			st.dirty = true
+		}
+	}
+}
+
+// adoptDesired replaces the targets. Stacks that are no longer wanted stay with an empty
+// target until nothing of them is left.
+func (l *Loop) adoptDesired(d *api.Desired) {
+	if d == nil {
+		return
+	}
+	wanted := map[string]bool{}
+	for i := range d.Stacks {
+		s := &d.Stacks[i]
+		wanted[s.Name] = true
+		st := l.stacks[s.Name]
+		if st == nil {
+			st = &stackState{repeats: map[string]int{}}
+			l.stacks[s.Name] = st
+		}
+		st.target, st.dirty = plan.Target{Desired: d, Stack: s}, true
+		clear(st.repeats)
+	}
+	for name, st := range l.stacks {
+		if !wanted[name] {
+			st.target = plan.Target{Desired: d, Stack: emptied(st.target.Stack)}
+			st.dirty = true
+		}
+	}
+	l.addOrphans()
+}
+
+// addOrphans finds stacks that only exist on the engine: removed from the desired state
+// while the agent was down.
+func (l *Loop) addOrphans() {
+	var desired *api.Desired
+	for _, st := range l.stacks {
+		desired = st.target.Desired
+	}
+	obs := l.cfg.World.Snapshot()
+	if desired == nil || !obs.Complete {
+		return
+	}
+	for _, c := range obs.Containers {
+		l.addOrphan(desired, c.Labels)
+	}
+	for _, n := range obs.Networks {
+		l.addOrphan(desired, n.Labels)
+	}
+}
+
+func (l *Loop) addOrphan(desired *api.Desired, labels map[string]string) {
+	name, node := labels[api.LabelStack], labels[api.LabelNode]
+	if name == "" || node != desired.Node || l.stacks[name] != nil {
+		return
+	}
+	l.stacks[name] = &stackState{
+		target:  plan.Target{Desired: desired, Stack: &api.Stack{Name: name, Project: labels[api.LabelProject]}},
+		dirty:   true,
+		repeats: map[string]int{},
+	}
+}
+
+func emptied(s *api.Stack) *api.Stack {
+	return &api.Stack{Name: s.Name, Project: s.Project, AdoptFrom: s.AdoptFrom, WorkingDir: s.WorkingDir}
+}
+
+// round plans every dirty stack and starts what is ready.
+func (l *Loop) round(ctx context.Context) {
+	now := time.Now()
+	for name, st := range l.stacks {
+		if !st.dirty || ctx.Err() != nil {
+			continue
+		}
+		st.dirty = false
+		l.planStack(ctx, name, st, now)
+	}
+	l.resetTimer(now)
+}
+
+func (l *Loop) planStack(ctx context.Context, name string, st *stackState, now time.Time) {
+	p := plan.Build(plan.Input{
+		Node: st.target.Desired.Node, Revision: st.target.Desired.Revision, Stack: st.target.Stack,
+		Observed: l.cfg.World.Snapshot(), Secrets: l.cfg.Secrets.Digests(), Now: now,
+	})
+	st.last, st.wakeAt = p, p.WakeAt
+	l.cfg.Report.Planned(name, p, time.Since(now))
+	l.cancelStale(name, p)
+	ready := p.Ready(now)
+	st.forgetEffective(ready)
+	for _, op := range ready {
+		l.launch(ctx, name, st, op)
+	}
+	if len(st.target.Stack.Services) == 0 && len(p.Ops) == 0 && p.Status.Converged && !l.isWanted(st) {
+		delete(l.stacks, name)
+	}
+}
+
+// forgetEffective drops the counts of operations that had their effect: the plan does not
+// ask for them again.
+func (st *stackState) forgetEffective(ready []plan.Op) {
+	for key := range st.repeats {
+		if !slices.ContainsFunc(ready, func(op plan.Op) bool { return op.Key == key }) {
+			delete(st.repeats, key)
+		}
+	}
+}
+
+func (l *Loop) isWanted(st *stackState) bool {
+	return slices.ContainsFunc(st.target.Desired.Stacks, func(s api.Stack) bool { return s.Name == st.target.Stack.Name })
+}
+
+func (l *Loop) markDue(now time.Time) {
+	for _, st := range l.stacks {
+		if !st.wakeAt.IsZero() && !st.wakeAt.After(now) {
+			st.dirty = true
+		}
+	}
+}
+
+// resetTimer arms the timer for the earliest time at which a plan changes by itself.
+func (l *Loop) resetTimer(now time.Time) {
+	next := now.Add(maxIdle)
+	for _, st := range l.stacks {
+		if !st.wakeAt.IsZero() && st.wakeAt.Before(next) {
+			next = st.wakeAt
+		}
+	}
+	l.timer.Reset(max(time.Millisecond, next.Sub(now)))
+}

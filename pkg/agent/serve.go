@@ -1,0 +1,119 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"ktrdr.io/fleet/pkg/agent/internal/engine"
+	"ktrdr.io/fleet/pkg/agent/report"
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/desired"
+	"ktrdr.io/fleet/pkg/plan"
+	"ktrdr.io/fleet/pkg/telemetry"
+)
+
+// serve answers on the loopback address (reads only) and on the Unix socket (all).
+func (a *Agent) serve(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	b := backend{a}
+	if addr := *a.cfg.Listen; addr != "" {
+		l, err := telemetry.ListenTCP(ctx, addr, a.cfg.AllowRemote)
+		if err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+		g.Go(func() error { return telemetry.Serve(ctx, l, a.report.ReadHandler(b)) })
+	}
+	l, err := telemetry.ListenUnix(ctx, a.cfg.Socket)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	g.Go(func() error { return telemetry.Serve(ctx, l, a.report.Handler(b)) })
+	return g.Wait()
+}
+
+// notify tells systemd that the agent is up, and pets its watchdog while the loop beats.
+func (a *Agent) notify(ctx context.Context) error {
+	return telemetry.Notify(ctx, backend{a}.Alive)
+}
+
+// backend is what the HTTP handlers ask of the agent.
+type backend struct{ a *Agent }
+
+// Sync makes the agent look at its source now.
+func (b backend) Sync(context.Context) error {
+	ring(b.a.follow.sync)
+	return nil
+}
+
+// Hold suspends changes of a stack, or resumes them when h is nil.
+func (b backend) Hold(stack string, h *api.Hold) error {
+	err := b.a.store.SetHold(stack, h)
+	b.a.cache.SetHold(stack, h)
+	return err
+}
+
+// PlanTree plans the state in dir against the live engine, without changing anything.
+func (b backend) PlanTree(ctx context.Context, dir string) ([]*plan.Plan, error) {
+	d, _, err := desired.Load(ctx, desired.Request{Root: dir, Node: b.a.cfg.Node, Revision: "local"})
+	if err != nil {
+		return nil, err
+	}
+	obs := b.a.cache.Snapshot()
+	digests := b.a.secrets.Digests()
+	plans := make([]*plan.Plan, 0, len(d.Stacks))
+	for i := range d.Stacks {
+		plans = append(plans, plan.Build(plan.Input{
+			Node: d.Node, Revision: d.Revision, Stack: &d.Stacks[i], Observed: obs, Secrets: digests, Now: time.Now(),
+		}))
+	}
+	return plans, nil
+}
+
+// Alive says whether the loop still turns.
+func (b backend) Alive() error { return b.a.loop.Alive() }
+
+var _ report.Backend = backend{}
+
+// enginePoll is how often an engine that can't be reached is asked who it is.
+const enginePoll = 2 * time.Second
+
+// watchEngine keeps the status of the engine current.
+func (a *Agent) watchEngine(ctx context.Context) error {
+	known := false
+	for {
+		up, since, err := a.cache.Connected()
+		switch {
+		case up && !known:
+			if info, err := a.engine.Info(ctx); err == nil {
+				info.Reachable, known = true, true
+				a.report.SetEngine(info)
+				a.report.SetNodeCondition("engine", nil)
+			}
+		case !up && (known || err != nil):
+			known = false
+			a.report.SetEngine(api.Engine{})
+			a.report.SetNodeCondition("engine", engineCondition(since, err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(enginePoll):
+		}
+	}
+}
+
+func engineCondition(since time.Time, err error) *api.Condition {
+	c := &api.Condition{
+		Type: api.ConditionDegraded, Status: true, Reason: api.ReasonEngineDown, Since: since,
+		Message: "the engine does not answer; containers run on by themselves, repairs wait for it",
+	}
+	if err != nil {
+		_, reason := engine.Classify(err)
+		c.Reason = reason
+		c.Message += ": " + err.Error()
+	}
+	return c
+}
