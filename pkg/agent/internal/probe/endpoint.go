@@ -75,11 +75,11 @@ func checkHTTP(ctx context.Context, addr string, p api.HTTPProbe) error {
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("GET %s: %w: %w", target, ErrNotHealthy, short(err))
+		return fmt.Errorf("GET %s: %w: %w", withoutQuery(target), ErrNotHealthy, short(err))
 	}
 	_ = res.Body.Close()
 	if res.StatusCode < 200 || res.StatusCode > 399 {
-		return fmt.Errorf("GET %s: %w: status %d", target, ErrNotHealthy, res.StatusCode)
+		return fmt.Errorf("GET %s: %w: status %d", withoutQuery(target), ErrNotHealthy, res.StatusCode)
 	}
 	return nil
 }
@@ -99,6 +99,12 @@ func address(addr string, p api.HTTPProbe) (string, error) {
 		return "", fmt.Errorf("probe %s: path %q: %w", addr, p.Path, err)
 	}
 	return (&url.URL{Scheme: scheme, Host: addr, Path: at, RawQuery: query}).String(), nil
+}
+
+// withoutQuery: a query may carry a token.
+func withoutQuery(target string) string {
+	before, _, _ := strings.Cut(target, "?")
+	return before
 }
 
 // short drops the wrapping that repeats the address.

@@ -88,7 +88,7 @@ func (m *Mounts) probe(ctx context.Context, mount api.RequiredMount) (api.Reason
 	if timeout <= 0 {
 		timeout = defaultMountTimeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errSlow)
 	defer cancel()
 	answer, err := m.ask(ctx, request{
 		Path: mount.Path, Writable: mount.Writable, GID: mount.GID, Timeout: timeout,

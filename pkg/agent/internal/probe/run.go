@@ -38,7 +38,10 @@ type run struct {
 	abandoned bool
 }
 
-var errGone = errors.New("the helper ended without an answer")
+var (
+	errGone = errors.New("the helper ended without an answer")
+	errSlow = errors.New("no answer")
+)
 
 // ask runs a helper, or waits for the one that runs for the same request. A path whose
 // helper was given up gets no second one: each would hang as well, and they add up.
@@ -51,7 +54,10 @@ func (m *Mounts) ask(ctx context.Context, want request) (answer, error) {
 		select {
 		case <-r.done:
 		case <-ctx.Done():
-			return answer{}, m.abandon(r, want.Timeout)
+			if errors.Is(context.Cause(ctx), errSlow) {
+				m.abandon(r)
+			}
+			return answer{}, fmt.Errorf("%w within %s: %s", errSlow, want.Timeout, hungFix)
 		}
 		if r.request.same(want) {
 			return r.answer, r.err
@@ -69,7 +75,7 @@ func (m *Mounts) begin(want request) (*run, error) {
 	defer m.mu.Unlock()
 	if r := m.runs[want.Path]; r != nil {
 		if r.abandoned {
-			return nil, fmt.Errorf("no answer since %s, %s", r.started.UTC().Format(time.RFC3339), hungFix)
+			return nil, fmt.Errorf("%w since %s: %s", errSlow, r.started.UTC().Format(time.RFC3339), hungFix)
 		}
 		return r, nil
 	}
@@ -122,15 +128,14 @@ func (m *Mounts) reap(r *run, output *bounded) {
 
 // abandon gives a helper up. The kill frees it where the kernel allows that; where it
 // does not, the process stays until the file server answers.
-func (m *Mounts) abandon(r *run, timeout time.Duration) error {
+func (m *Mounts) abandon(r *run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.runs[r.request.Path] == r && !r.abandoned && time.Since(r.started) >= timeout {
+	if m.runs[r.request.Path] == r && !r.abandoned {
 		r.abandoned = true
 		_ = r.cmd.Process.Kill()
 		m.log.Warn("mount probe hangs", "path", r.request.Path, "pid", r.cmd.Process.Pid)
 	}
-	return fmt.Errorf("no answer within %s, %s", timeout, hungFix)
 }
 
 // bounded keeps the first limit bytes.
