@@ -5,6 +5,7 @@ import (
 	"go/token"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -100,6 +101,25 @@ func refuse(t *testing.T, at place, line string, words map[string]string) {
 	for word, why := range words {
 		if strings.Contains(line, word) {
 			t.Errorf("%s:%d: %q does not belong here: %s", at.name, at.line, word, why)
+		}
+	}
+}
+
+var (
+	suppression = regexp.MustCompile(`//\s*nolint\b`)
+	reasoned    = regexp.MustCompile(`//nolint:[a-z]+(,[a-z]+)* // \S`)
+)
+
+// TestSuppressionsHaveReason wants each //nolint to name its linters and to say why.
+func TestSuppressionsHaveReason(t *testing.T) {
+	for _, name := range tracked(t) {
+		if !strings.HasSuffix(name, ".go") || strings.HasPrefix(name, "test/checks/") {
+			continue
+		}
+		for number, line := range lines(read(t, name)) {
+			if suppression.MatchString(line) && !reasoned.MatchString(line) {
+				t.Errorf("%s:%d: write //nolint:<linter> // <why>", name, number)
+			}
 		}
 	}
 }
