@@ -64,10 +64,10 @@ func (c *container) state() api.ContainerState {
 	}
 }
 
-func (c *container) setStopped(code int) {
+func (f *Fake) setStopped(c *container, code int) {
 	c.running, c.restarting, c.paused = false, false, false
 	c.pid, c.exitCode = 0, code
-	c.finished = now()
+	c.finished = f.now()
 }
 
 // Create makes a container, and the named volumes that it mounts and that are missing.
@@ -85,8 +85,7 @@ func (f *Fake) create(r engine.CreateRequest) (string, error) {
 		return "", err
 	}
 	if other := f.named(r.Name); other != nil {
-		return "", refuseFor(engine.ErrConflict, api.Transient, api.ReasonEngineFailed,
-			"Conflict. The container name \"/"+r.Name+"\" is already in use by container \""+other.id+"\".")
+		return "", nameConflict(r.Name, other)
 	}
 	for _, m := range r.Spec.Mounts {
 		if m.Type == api.MountBind && m.Long && !m.CreateHostPath && f.missing[m.Source] {
@@ -95,17 +94,27 @@ func (f *Fake) create(r engine.CreateRequest) (string, error) {
 		}
 	}
 	c := &container{
-		id: f.id("container", r.Name), name: r.Name, created: now(), image: img,
+		id: f.id("container", r.Name), name: r.Name, created: f.now(), image: img,
 		endpoints: map[string]*endpoint{}, anonymous: map[string]string{}, files: map[string]string{},
 		exited: make(chan struct{}),
 	}
 	close(c.exited)
 	c.spec = readBack(r, img)
+	// Docker looks for the first network at the start only; the client connects the others.
+	for _, ep := range r.Spec.Endpoints[min(1, len(r.Spec.Endpoints)):] {
+		if f.networkNamed(ep.Network) == nil {
+			return "", refuse(engine.ErrNotFound, "network %s not found", ep.Network)
+		}
+	}
 	c.joinAll(r.Spec)
 	f.mountAll(c, r)
 	f.containers[c.id] = c
 	f.emitContainer(c, "create")
 	return c.id, nil
+}
+
+func nameConflict(name string, holder *container) error {
+	return refuseFor(engine.ErrConflict, api.Waiting, api.ReasonNameConflict, "name "+name+" is in use by container "+holder.id)
 }
 
 // Rename gives a container another name.
@@ -123,7 +132,7 @@ func (f *Fake) rename(id, name string) error {
 	case c:
 		return nil
 	default:
-		return refuse(engine.ErrConflict, "Conflict. The container name \"/%s\" is already in use by container \"%s\".", name, other.id)
+		return nameConflict(name, other)
 	}
 	c.name = name
 	f.emitContainer(c, "rename")
@@ -138,10 +147,31 @@ func (f *Fake) Update(ctx context.Context, r engine.UpdateRequest) error {
 			return err
 		}
 		c.spec.Restart = r.Restart
-		c.spec.Resources = r.Resources
+		c.spec.Restart.Name = fallback(r.Restart.Name, "no")
+		updateLimits(&c.spec.Resources, r.Resources)
 		f.emitContainer(c, "update")
 		return nil
 	})
+}
+
+// updateLimits takes over what is set: the engine has no word for "no limit" here.
+func updateLimits(have *api.Resources, want api.Resources) {
+	for _, limit := range []struct{ have, want *int64 }{
+		{&have.NanoCPUs, &want.NanoCPUs}, {&have.CPUShares, &want.CPUShares},
+		{&have.CPUPeriod, &want.CPUPeriod}, {&have.CPUQuota, &want.CPUQuota},
+		{&have.Memory, &want.Memory}, {&have.MemoryReservation, &want.MemoryReservation},
+		{&have.MemorySwap, &want.MemorySwap},
+	} {
+		if *limit.want != 0 {
+			*limit.have = *limit.want
+		}
+	}
+	if want.CpusetCpus != "" {
+		have.CpusetCpus = want.CpusetCpus
+	}
+	if want.PidsLimit != nil {
+		have.PidsLimit = want.PidsLimit
+	}
 }
 
 // Remove kills and removes a container, never its volumes. One that is gone is fine.

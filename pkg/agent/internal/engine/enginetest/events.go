@@ -34,12 +34,15 @@ func (s *stream) ring() {
 	}
 }
 
-// Events delivers events from since on. The zero time means from now on.
+// Events delivers events from since on (zero: from now on). Both channels are closed
+// after exactly one error.
 func (f *Fake) Events(ctx context.Context, since time.Time) (<-chan engine.Event, <-chan error) {
 	events, errs := make(chan engine.Event), make(chan error, 1)
 	req := request{"Events", "", "read events"}
 	s := &stream{wake: make(chan struct{}, 1)}
 	go func() {
+		defer close(events)
+		defer close(errs)
 		if err := f.enter(ctx, req); err != nil {
 			errs <- err
 			return
@@ -95,7 +98,7 @@ func (f *Fake) emit(ev engine.Event) {
 	if f.power.down {
 		return
 	}
-	ev.Time = now()
+	ev.Time = f.now()
 	b := &f.bus
 	b.past = append(b.past, ev)
 	if len(b.past) > history {

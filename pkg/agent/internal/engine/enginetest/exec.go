@@ -21,9 +21,8 @@ func (f *Fake) Exec(ctx context.Context, r engine.ExecRequest) (result engine.Ex
 		case c.paused:
 			return refuse(engine.ErrConflict, "Container %s is paused, unpause the container before exec", c.name)
 		}
-		command := strings.Join(r.Command, " ")
-		f.emitContainer(c, "exec_create: "+command)
-		f.emitContainer(c, "exec_start: "+command)
+		f.emitContainer(c, "exec_create")
+		f.emitContainer(c, "exec_start")
 		result = f.runCommand(c, r.Command)
 		f.emitContainer(c, "exec_die")
 		limit := r.MaxOutput
@@ -42,6 +41,9 @@ func (f *Fake) CopyFiles(ctx context.Context, id string, files []api.File) error
 		c, err := f.find(id)
 		if err != nil {
 			return err
+		}
+		if len(files) == 0 {
+			return nil
 		}
 		if c.spec.ReadOnly {
 			return refuse(engine.ErrInvalid, "container rootfs is marked read-only")

@@ -38,6 +38,7 @@ type Fake struct {
 	seed   uint64
 	rng    *rand.Rand
 	agenda agenda
+	clock  time.Time
 	made   map[string]int
 	pids   int
 	subnet int
@@ -186,5 +187,13 @@ func (f *Fake) id(kind, name string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// now is the engine's clock.
-func now() time.Time { return time.Now().Round(0).UTC() }
+// now is the engine's clock. No two readings are equal, so that a start can be told from
+// the next one even when virtual time stands still. f.mu is held.
+func (f *Fake) now() time.Time {
+	t := time.Now().Round(0).UTC()
+	if !t.After(f.clock) {
+		t = f.clock.Add(1)
+	}
+	f.clock = t
+	return t
+}

@@ -131,7 +131,7 @@ func (f *Fake) Reboot() {
 func (f *Fake) restore(c *container, boot Boot) {
 	switch {
 	case c.restarting:
-		c.setStopped(c.exitCode)
+		f.setStopped(c, c.exitCode)
 	case c.running && boot == LiveRestore:
 		f.monitorHealth(c)
 		return

@@ -42,8 +42,8 @@ func (f *Fake) planProbe(c *container, gen int) {
 
 func (f *Fake) probe(c *container) {
 	check := c.spec.Healthcheck
-	f.emitContainer(c, "exec_create: probe")
-	f.emitContainer(c, "exec_start: probe")
+	f.emitContainer(c, "exec_create")
+	f.emitContainer(c, "exec_start")
 	ok := f.nextHealth(c, check.Test[1:])
 	f.emitContainer(c, "exec_die")
 	retries := check.Retries
@@ -54,7 +54,7 @@ func (f *Fake) probe(c *container) {
 	switch {
 	case ok:
 		c.health, c.failing = api.HealthHealthy, 0
-	case c.health == api.HealthStarting && now().Sub(c.started) < check.StartPeriod:
+	case c.health == api.HealthStarting && f.now().Sub(c.started) < check.StartPeriod:
 	default:
 		c.failing++
 		if c.failing >= retries {
@@ -62,7 +62,7 @@ func (f *Fake) probe(c *container) {
 		}
 	}
 	if c.health != before {
-		f.emitContainer(c, "health_status: "+string(c.health))
+		f.emitContainer(c, "health_status")
 	}
 }
 

@@ -195,8 +195,12 @@ func readBack(r engine.CreateRequest, img *localImage) api.ContainerSpec {
 	spec.StopSignal = fallback(spec.StopSignal, base.StopSignal)
 	spec.Healthcheck = mergeHealthcheck(spec.Healthcheck, base.Healthcheck)
 	spec.Expose = slices.Compact(slices.Sorted(slices.Values(slices.Concat(base.Expose, spec.Expose))))
-	if len(spec.Endpoints) == 0 && (spec.NetworkMode == "" || spec.NetworkMode == "default") {
+	switch {
+	case spec.NetworkMode == "default":
 		spec.NetworkMode = "bridge"
+	case spec.NetworkMode == "" && len(spec.Endpoints) == 0:
+		// As Compose has it for a service without networks.
+		spec.NetworkMode = "none"
 	}
 	if spec.StopGrace != nil {
 		grace := spec.StopGrace.Truncate(time.Second)

@@ -61,7 +61,7 @@ func (f *Fake) start(c *container) error {
 	f.pids++
 	c.running, c.restarting, c.paused = true, false, false
 	c.pid, c.exitCode, c.oom, c.errText = firstPid+f.pids, 0, false, ""
-	c.started = now()
+	c.started = f.now()
 	c.exited = make(chan struct{})
 	for _, name := range c.networkNames() {
 		f.emitEndpoint(c, name, "connect")
@@ -103,7 +103,7 @@ func (f *Fake) programOf(c *container) Program {
 func (f *Fake) end(c *container, code int) {
 	c.gen++
 	f.release(c)
-	c.setStopped(code)
+	f.setStopped(c, code)
 	close(c.exited)
 }
 
@@ -128,6 +128,7 @@ func (f *Fake) exit(c *container, code int) {
 }
 
 // Stop ends a container with its stop signal, and with SIGKILL after the grace period.
+// One that does not run, or is gone, is fine.
 func (f *Fake) Stop(ctx context.Context, r engine.StopRequest) error {
 	req := request{"Stop", r.ID, "stop container"}
 	if err := f.enter(ctx, req); err != nil {
@@ -136,14 +137,16 @@ func (f *Fake) Stop(ctx context.Context, r engine.StopRequest) error {
 	f.mu.Lock()
 	done, err := f.stop(r)
 	f.mu.Unlock()
-	if err == nil {
-		if err := f.wait(ctx, req, done); err != nil {
-			return err
-		}
+	if err != nil {
+		return f.leave(req, nil)
 	}
-	return f.leave(req, err)
+	if err := f.wait(ctx, req, done); err != nil {
+		return err
+	}
+	return f.leave(req, nil)
 }
 
+// stop fails only when the container does not exist.
 func (f *Fake) stop(r engine.StopRequest) (<-chan struct{}, error) {
 	c, err := f.find(r.ID)
 	if err != nil {
@@ -155,7 +158,7 @@ func (f *Fake) stop(r engine.StopRequest) (<-chan struct{}, error) {
 	c.manual = true
 	if c.restarting {
 		c.gen++
-		c.setStopped(c.exitCode)
+		f.setStopped(c, c.exitCode)
 		f.emitContainer(c, "stop")
 		return c.exited, nil
 	}

@@ -25,11 +25,18 @@ type endpoint struct {
 	address string
 }
 
-// CreateNetwork makes a network; a name that exists is refused.
+// CreateNetwork makes a network. One of that name with the same identifying labels is
+// taken as made before, any other is refused.
 func (f *Fake) CreateNetwork(ctx context.Context, spec api.NetworkSpec, labels map[string]string) (id string, err error) {
 	err = f.call(ctx, request{"CreateNetwork", spec.Name, "create network"}, func() error {
-		if f.networkNamed(spec.Name) != nil {
-			return refuse(engine.ErrConflict, "network with name %s already exists", spec.Name)
+		if old := f.networkNamed(spec.Name); old != nil {
+			for _, key := range []string{api.LabelStack, api.LabelProject, api.LabelNetwork} {
+				if want, ok := labels[key]; ok && old.spec.Labels[key] != want {
+					return refuseFor(engine.ErrConflict, api.Waiting, api.ReasonForeign, "network "+old.id+" exists and is not ours")
+				}
+			}
+			id = old.id
+			return nil
 		}
 		id, err = f.createNetwork(spec, labels)
 		return err
@@ -101,7 +108,7 @@ func (f *Fake) removeNetwork(id string) error {
 	return nil
 }
 
-// Connect attaches a container to a network. Being attached already is refused.
+// Connect attaches a container to a network. One that is attached stays as it is.
 func (f *Fake) Connect(ctx context.Context, r engine.ConnectRequest) error {
 	return f.call(ctx, request{"Connect", r.ContainerID, "connect network"}, func() error { return f.join(r) })
 }
@@ -117,7 +124,7 @@ func (f *Fake) join(r engine.ConnectRequest) error {
 	}
 	name := n.spec.Name
 	if ep := c.endpoints[name]; ep != nil && c.live() {
-		return refuse(engine.ErrConflict, "endpoint with name %s already exists in network %s", c.name, name)
+		return nil
 	}
 	ep := &endpoint{config: r.Endpoint}
 	ep.config.Network = name

@@ -36,7 +36,7 @@ func (c *container) wantsRestart(when occasion) bool {
 // planRestart puts a container that has just ended into the state restarting.
 func (f *Fake) planRestart(c *container) {
 	switch {
-	case c.delay == 0 || now().Sub(c.started) >= stableAfter:
+	case c.delay == 0 || f.now().Sub(c.started) >= stableAfter:
 		c.delay = firstRestart
 	default:
 		c.delay = min(2*c.delay, lastRestart)
@@ -55,6 +55,6 @@ func (f *Fake) planRestart(c *container) {
 func (f *Fake) startAgain(c *container) {
 	code := c.exitCode
 	if f.start(c) != nil {
-		c.setStopped(code)
+		f.setStopped(c, code)
 	}
 }

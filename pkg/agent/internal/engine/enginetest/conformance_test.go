@@ -1,0 +1,115 @@
+package enginetest_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"golang.org/x/sys/unix"
+
+	"ktrdr.io/fleet/pkg/agent/internal/engine"
+	"ktrdr.io/fleet/pkg/agent/internal/engine/enginetest"
+	"ktrdr.io/fleet/pkg/api"
+)
+
+func TestFakeConforms(t *testing.T) {
+	enginetest.Run(t, func(t *testing.T, test func(*testing.T, *enginetest.Subject)) {
+		synctest.Test(t, func(t *testing.T) {
+			fake := enginetest.New(1)
+			fake.AddImage("suite:1", api.Image{
+				Config: api.ContainerSpec{
+					Entrypoint: []string{enginetest.Prog}, Command: []string{"serve"},
+					Env: []string{"IMAGE_KEY=image"}, Labels: map[string]string{"from.image": "yes"},
+				},
+				Volumes: []string{"/data"},
+			})
+			fake.RemovePath("/missing")
+			test(t, &enginetest.Subject{
+				Engine: fake, Person: person{fake.Hand()},
+				Image: "suite:1", Prefix: "suite-", Subnet: "10.213.7.0/24", Port: "18080", MissingPath: "/missing",
+			})
+		})
+	})
+}
+
+// person drives the fake by hand.
+type person struct{ hand enginetest.Hand }
+
+func (p person) Kill(_ context.Context, id string) error  { return p.hand.Kill(id) }
+func (p person) Pause(_ context.Context, id string) error { return p.hand.Pause(id) }
+func (p person) End(_ context.Context, id string) error   { return p.hand.End(id, 137) }
+
+func TestDockerConforms(t *testing.T) {
+	docker := enginetest.FindDocker(t)
+	image := "ktrdr.test/enginetest-suite:1"
+	docker.LoadImage(t, image)
+	client, err := engine.New(engine.Config{Host: docker.Host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	checks := 0
+	enginetest.Run(t, func(t *testing.T, test func(*testing.T, *enginetest.Subject)) {
+		checks++
+		prefix := fmt.Sprintf("enginetest-%d-%d-", os.Getpid(), checks)
+		t.Cleanup(func() { sweep(t, docker, client, prefix) })
+		test(t, &enginetest.Subject{
+			Engine: client, Person: operator{docker, client},
+			Image: image, Prefix: prefix, Subnet: "10.213.7.0/24", Port: "18713", MissingPath: "/nonexistent/enginetest",
+		})
+	})
+}
+
+// operator is a person at the real engine.
+type operator struct {
+	*enginetest.Docker
+	client *engine.Client
+}
+
+func (o operator) End(ctx context.Context, id string) error {
+	c, err := o.client.InspectContainer(ctx, id)
+	if err != nil {
+		return err
+	}
+	return unix.Kill(c.Pid, unix.SIGKILL)
+}
+
+// sweep removes all that a check made.
+func sweep(t *testing.T, docker *enginetest.Docker, client *engine.Client, prefix string) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	list, err := client.List(ctx)
+	if err != nil {
+		t.Fatalf("clean up: %v", err)
+	}
+	var anonymous []string
+	check := func(err error) {
+		if err != nil && !strings.Contains(err.Error(), "404") {
+			t.Errorf("clean up: %v", err)
+		}
+	}
+	for _, c := range list.Containers {
+		if strings.HasPrefix(c.Name, prefix) {
+			for _, name := range c.AnonymousVolumes {
+				anonymous = append(anonymous, name)
+			}
+			check(docker.RemoveContainer(ctx, c.ID))
+		}
+	}
+	for _, n := range list.Networks {
+		if strings.HasPrefix(n.Name, prefix) {
+			check(docker.RemoveNetwork(ctx, n.ID))
+		}
+	}
+	for _, v := range list.Volumes {
+		if strings.HasPrefix(v.Name, prefix) {
+			anonymous = append(anonymous, v.Name)
+		}
+	}
+	for _, name := range anonymous {
+		check(docker.RemoveVolume(ctx, name))
+	}
+}
