@@ -137,7 +137,10 @@ func (b *stackBuild) build(ctx context.Context) bool {
 	b.checkScale()
 	b.out.Contract = b.checkContract()
 	b.checkReserved()
-	project, ok := b.load(ctx, b.noSlot())
+	if !b.checkTemplates() {
+		return false
+	}
+	project, ok := b.load(ctx, b.noSlot(), b.enabled())
 	if !ok {
 		b.vars.checkUnused(b.isRuled)
 		return false
@@ -153,6 +156,7 @@ func (b *stackBuild) build(ctx context.Context) bool {
 	for i := range project.Services {
 		b.applyPolicy(&project.Services[i])
 	}
+	b.out.Contract = settle(b.out.Contract)
 	b.out.Services, b.out.Networks, b.out.Volumes = project.Services, project.Networks, project.Volumes
 	b.out.Mounts = b.mounts()
 	b.out.Delivery = b.stack.Spec.Delivery
@@ -216,11 +220,11 @@ func (b *stackBuild) checkReserved() {
 }
 
 // load runs the Compose files through the loader with further built-in variables.
-func (b *stackBuild) load(ctx context.Context, builtins map[string]string) (*compose.Project, bool) {
+func (b *stackBuild) load(ctx context.Context, builtins map[string]string, enable []string) (*compose.Project, bool) {
 	b.vars.set(builtins)
 	request := compose.Request{
 		Root: b.node.tree.dir, Dir: b.stack.folder, Files: b.files.files, Project: b.project,
-		Profiles: b.stack.Spec.Profiles, Enable: b.enabled(), Lookup: b.vars.lookup,
+		Profiles: b.stack.Spec.Profiles, Enable: enable, Lookup: b.vars.lookup,
 	}
 	if b.stack.Spec.WorkingDirectory != "" {
 		request.WorkingDirectory = b.out.WorkingDir

@@ -3,6 +3,7 @@ package desired
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -31,8 +32,15 @@ func (b *stackBuild) checkContract() []api.ContractRule {
 		}
 		later = b.checkRule("variable "+rule.Name, rule, value, at, later)
 	}
-	slices.SortFunc(later, func(x, y api.ContractRule) int { return cmp.Compare(x.Rule.Name, y.Rule.Name) })
 	return later
+}
+
+// settle sorts rules and drops those that several services repeat.
+func settle(rules []api.ContractRule) []api.ContractRule {
+	slices.SortStableFunc(rules, func(x, y api.ContractRule) int {
+		return cmp.Or(cmp.Compare(x.Rule.Name, y.Rule.Name), cmp.Compare(x.Value, y.Value))
+	})
+	return slices.CompactFunc(rules, func(x, y api.ContractRule) bool { return reflect.DeepEqual(x, y) })
 }
 
 // checkRule checks a value now, or appends the rule to later when the value holds a secret.
@@ -114,7 +122,11 @@ func (b *stackBuild) checkSecrets(service *api.Service) {
 			if fault := plaintextFault(key, env[key]); fault != "" && !b.plaintextAllowed(key) {
 				b.fail(b.files.environment(service.Name, key), "%s", fault)
 			}
+			b.checkReferences(api.References(env[key]), b.files.environment(service.Name, key))
 		}
+		inEnv := api.References(strings.Join(replica.Spec.Env, ""))
+		elsewhere := slices.DeleteFunc(slices.Clone(replica.SecretRefs), func(ref string) bool { return slices.Contains(inEnv, ref) })
+		b.checkReferences(elsewhere, b.files.at("services."+service.Name))
 		arguments := map[string][]string{"command": replica.Spec.Command, "entrypoint": replica.Spec.Entrypoint}
 		for _, field := range keysOf(arguments) {
 			for _, argument := range arguments[field] {
@@ -123,10 +135,14 @@ func (b *stackBuild) checkSecrets(service *api.Service) {
 				}
 			}
 		}
-		for _, ref := range replica.SecretRefs {
-			if _, err := api.ParseReference(ref); err != nil {
-				b.fail(b.files.at("services."+service.Name), "uses a malformed secret reference: %s", err)
-			}
+	}
+}
+
+// checkReferences refuses malformed references that the Compose files hold.
+func (b *stackBuild) checkReferences(refs []string, at Problem) {
+	for _, ref := range refs {
+		if _, err := api.ParseReference(ref); err != nil {
+			b.fail(at, "%s", err)
 		}
 	}
 }

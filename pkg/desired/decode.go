@@ -146,9 +146,7 @@ func (d *document) value(path string, node *yaml.Node, target reflect.Value, dep
 		target.Set(reflect.New(target.Type().Elem()))
 		d.value(path, node, target.Elem(), depth+1)
 	case reflect.Struct:
-		d.mapping(path, node, func(key, child *yaml.Node, childPath string) {
-			d.field(childPath, key, child, target, depth)
-		})
+		d.structure(path, node, target, depth)
 	case reflect.Map:
 		d.stringMap(path, node, target, depth)
 	case reflect.Slice:
@@ -186,23 +184,35 @@ func (d *document) mapping(path string, node *yaml.Node, each func(key, value *y
 	}
 }
 
-func (d *document) field(path string, key, node *yaml.Node, target reflect.Value, depth int) {
+// structure decodes a mapping whose keys are the fields of a struct. Fields without
+// omitzero are required.
+func (d *document) structure(path string, node *yaml.Node, target reflect.Value, depth int) {
 	fields := fieldsOf(target.Type())
-	index, known := fields[key.Value]
-	if !known {
-		d.problemAt(key, path, "unknown field"+didYouMean(key.Value, keysOf(fields)))
+	d.mapping(path, node, func(key, child *yaml.Node, childPath string) {
+		field, known := fields[key.Value]
+		if !known {
+			d.problemAt(key, childPath, "unknown field"+didYouMean(key.Value, keysOf(fields)))
+			return
+		}
+		d.value(childPath, child, target.FieldByIndex(field.Index), depth+1)
+	})
+	if node.Kind != yaml.MappingNode && !isNull(node) {
 		return
 	}
-	d.value(path, node, target.FieldByIndex(index), depth+1)
+	for _, name := range keysOf(fields) {
+		if required := !strings.Contains(fields[name].Tag.Get("json"), "omitzero"); required && !d.has(yamlpos.Child(path, name)) {
+			d.problem(path, "%s is missing", name)
+		}
+	}
 }
 
-// fieldsOf maps the JSON names of a struct's fields, embedded ones included, to their index.
-func fieldsOf(t reflect.Type) map[string][]int {
-	fields := map[string][]int{}
+// fieldsOf returns the fields of a struct, embedded ones included, by their JSON names.
+func fieldsOf(t reflect.Type) map[string]reflect.StructField {
+	fields := map[string]reflect.StructField{}
 	for _, field := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if field.IsExported() && !field.Anonymous && name != "-" {
-			fields[name] = field.Index
+			fields[name] = field
 		}
 	}
 	return fields
@@ -301,8 +311,9 @@ func (d *document) integer(path string, node *yaml.Node, target reflect.Value) {
 	switch {
 	case node.Kind != yaml.ScalarNode || node.ShortTag() != "!!int" || err != nil:
 		d.wrongType(path, node, "a whole number")
-	case target.CanUint() && (number < 0 || target.OverflowUint(uint64(number))):
-		d.problem(path, "must be from 0 to %d", uint64(math.MaxUint64)>>(64-target.Type().Bits()))
+	case target.CanUint() && (number < 1 || target.OverflowUint(uint64(number))):
+		// The only unsigned fields are ports.
+		d.problem(path, "must be from 1 to %d", uint64(math.MaxUint64)>>(64-target.Type().Bits()))
 	case target.CanUint():
 		target.SetUint(uint64(number))
 	default:

@@ -11,3 +11,5 @@
 // never prints the value of a variable, opens no connection and keeps no state. Agents,
 // the controller's push check and `ktrdrctl validate` and `plan` call it.
 package desired
+
+//go:generate go run ./internal/schema/gen ../api ../../schemas

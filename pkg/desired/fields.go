@@ -52,6 +52,9 @@ func (d *document) checkVariables(path string, values map[string]string) {
 		if !variableName.MatchString(name) {
 			d.problem(path+"."+name, "is not a variable name: letters, digits and _ only, and no digit first")
 		}
+		if _, err := placeholders(values[name]); err != nil {
+			d.problem(path+"."+name, "%s", err)
+		}
 	}
 }
 
@@ -68,7 +71,7 @@ func (d *document) checkMounts(path string, mounts []api.MountSpec) {
 	}
 }
 
-// checkAbsolute reports an absolute path that is none, after variables were expanded.
+// absoluteFault says why a text is not an absolute, clean path; empty when it is one.
 func absoluteFault(p string) string {
 	switch {
 	case !strings.HasPrefix(p, "/"):

@@ -3,6 +3,7 @@ package desired
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"ktrdr.io/fleet/pkg/api"
@@ -121,6 +122,16 @@ func (t *tree) readNode(name string, r *report) (*node, bool) {
 	}
 	n.checkStacks()
 	return n, true
+}
+
+// stackNames returns the names of the node's stacks, sorted, each once.
+func (n *node) stackNames() []string {
+	var names []string
+	for _, placed := range n.Spec.Stacks {
+		names = append(names, placed.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func (n *node) checkStacks() {

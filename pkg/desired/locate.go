@@ -29,6 +29,17 @@ func (c *composeFiles) at(path string) Problem {
 	return Problem{File: c.files[0], Line: 1, Column: 1, Path: path}
 }
 
+// has tells whether one of the files has a path.
+func (c *composeFiles) has(path string) bool {
+	c.parse()
+	for _, index := range c.indexes {
+		if index.Has(path) {
+			return true
+		}
+	}
+	return false
+}
+
 // environment returns the place of a key of a service's environment, which may be a
 // mapping or a list.
 func (c *composeFiles) environment(service, key string) Problem {

@@ -41,9 +41,6 @@ func (s *stack) checkProbe(at string, probe *api.ProbeSpec) {
 	kinds := 0
 	if probe.HTTP != nil {
 		kinds++
-		if probe.HTTP.Port == 0 && s.doc.has(at+".http.port") {
-			s.doc.problem(at+".http.port", "must be from 1 to 65535")
-		}
 		if probe.HTTP.Path != "" && !strings.HasPrefix(probe.HTTP.Path, "/") {
 			s.doc.problem(at+".http.path", "must begin with a slash")
 		}
@@ -53,9 +50,6 @@ func (s *stack) checkProbe(at string, probe *api.ProbeSpec) {
 	}
 	if probe.TCP != nil {
 		kinds++
-		if probe.TCP.Port == 0 && s.doc.has(at+".tcp.port") {
-			s.doc.problem(at+".tcp.port", "must be from 1 to 65535")
-		}
 	}
 	if len(probe.Exec) > 0 {
 		kinds++

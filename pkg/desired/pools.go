@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/desired/compose"
@@ -35,19 +36,34 @@ func (b *stackBuild) checkScale() {
 	}
 }
 
-// enabled returns the services that pools turn on.
+// enabled returns the services of list pools that are on.
 func (b *stackBuild) enabled() []string {
 	var on []string
 	for _, name := range keysOf(b.stack.Spec.Pools) {
-		pool := b.stack.Spec.Pools[name]
-		n := min(max(b.scaleOf(name), 0), poolMax(pool))
-		if pool.Template != "" {
-			on = append(on, pool.Template)
-		} else {
-			on = append(on, pool.Services[:min(n, len(pool.Services))]...)
-		}
+		services := b.stack.Spec.Pools[name].Services
+		on = append(on, services[:min(max(b.scaleOf(name), 0), len(services))]...)
 	}
 	return on
+}
+
+// checkTemplates refuses a second template without a profile: where the files are read for
+// one pool, ${PORT} has that pool's value, and the other templates must be off. False means
+// that reading them makes no sense.
+func (b *stackBuild) checkTemplates() bool {
+	var open []string
+	for _, name := range keysOf(b.stack.Spec.Pools) {
+		template := b.stack.Spec.Pools[name].Template
+		if template != "" && b.files.has("services."+template) && !b.files.has("services."+template+".profiles") {
+			open = append(open, template)
+		}
+	}
+	if len(open) < 2 {
+		return true
+	}
+	for _, template := range open {
+		b.fail(b.files.at("services."+template), "is one of several templates of pools: give each a profile, so that they are not all on at once")
+	}
+	return false
 }
 
 // poolOf returns the pool and the slot of a service of a list pool, counted from 1.
@@ -67,25 +83,31 @@ func (b *stackBuild) applyPools(ctx context.Context, project *compose.Project) {
 	var kept []api.Service
 	for _, service := range project.Services {
 		name, slot := b.stack.poolOf(service.Name)
-		if name != "" && slot > b.scaleOf(name) {
+		switch {
+		case b.isTemplate(service.Name):
+		case name != "" && slot > b.scaleOf(name):
 			off[service.Name] = name
+		default:
+			service.Pool = name
+			kept = append(kept, service)
+		}
+	}
+	before := slices.Clone(project.Services)
+	for _, name := range keysOf(b.stack.Spec.Pools) {
+		template := b.stack.Spec.Pools[name].Template
+		if template == "" {
 			continue
 		}
-		service.Pool = name
-		kept = append(kept, service)
-	}
-	for _, name := range keysOf(b.stack.Spec.Pools) {
-		if template := b.stack.Spec.Pools[name].Template; template != "" {
-			kept = b.stamp(ctx, name, kept)
-			if b.scaleOf(name) == 0 {
-				off[template] = name
-			}
+		if service, ok := b.stamp(ctx, name, project); ok {
+			kept = append(kept, service)
+		} else {
+			off[template] = name
 		}
 	}
-	all := project.Services
+	slices.SortFunc(kept, func(x, y api.Service) int { return strings.Compare(x.Name, y.Name) })
 	project.Services = kept
 	b.checkDependents(off, kept)
-	dropUnused(project, all)
+	dropUnused(project, before)
 }
 
 // checkDependents refuses a required dependency on a slot that is off.
@@ -103,62 +125,62 @@ func (b *stackBuild) checkDependents(off map[string]string, kept []api.Service) 
 	}
 }
 
-// stamp replaces the template service of a pool by its slots: the same service with one
-// replica for each, whose files were read with that slot's ${REPLICA} and ${PORT}.
-func (b *stackBuild) stamp(ctx context.Context, name string, services []api.Service) []api.Service {
+// stamp makes the template service of a pool: one replica for each slot, whose files were
+// read with that slot's ${REPLICA} and ${PORT}. Networks and volumes that only the template
+// uses are added to the project. False means that no slot is on, or none could be read.
+func (b *stackBuild) stamp(ctx context.Context, name string, project *compose.Project) (api.Service, bool) {
 	pool := b.stack.Spec.Pools[name]
-	at := slices.IndexFunc(services, func(s api.Service) bool { return s.Name == pool.Template })
-	if at < 0 {
-		return services
-	}
-	template := services[at]
-	if len(template.Replicas) != 1 {
-		b.fail(b.files.at("services."+template.Name), "is the template of pool %s: it can't have replicas of its own", name)
-		return services
-	}
-	template.Pool, template.Replicas = name, nil
+	var stamped api.Service
 	for slot := 1; slot <= min(b.scaleOf(name), poolMax(pool), maxSlots); slot++ {
-		replica, ok := b.slot(ctx, name, slot, services)
+		loaded, ok := b.load(ctx, b.slotVariables(pool, slot), append(b.enabled(), pool.Template))
 		if !ok {
-			break
+			return stamped, false
 		}
-		template.Replicas = append(template.Replicas, replica)
+		at := slices.IndexFunc(loaded.Services, func(s api.Service) bool { return s.Name == pool.Template })
+		if at < 0 {
+			return stamped, false
+		}
+		service := loaded.Services[at]
+		if len(service.Replicas) != 1 {
+			b.fail(b.files.at("services."+service.Name), "is the template of pool %s: it can't have replicas of its own", name)
+			return stamped, false
+		}
+		if slot == 1 {
+			stamped = service
+			stamped.Pool, stamped.Replicas = name, nil
+			b.checkSlotVariables(loaded.Services, project.Services)
+			addObjects(project, loaded)
+		}
+		stamped.Replicas = append(stamped.Replicas, b.slot(service.Replicas[0], pool.Template, slot))
 	}
-	services = slices.Clone(services)
-	if len(template.Replicas) == 0 {
-		return slices.Delete(services, at, at+1)
-	}
-	services[at] = template
-	return services
+	return stamped, len(stamped.Replicas) > 0
 }
 
-// slot reads the Compose files for one slot of a template.
-func (b *stackBuild) slot(ctx context.Context, name string, slot int, base []api.Service) (api.Replica, bool) {
-	pool := b.stack.Spec.Pools[name]
-	project, ok := b.load(ctx, b.slotVariables(pool, slot))
-	if !ok {
-		return api.Replica{}, false
+// slot names the replica of a slot: <container_name or service>-<slot>.
+func (b *stackBuild) slot(replica api.Replica, service string, slot int) api.Replica {
+	name := replica.Name
+	if name == b.project+"-"+service+"-1" {
+		name = service
 	}
-	var replica api.Replica
-	found := false
-	for i := range project.Services {
-		service := &project.Services[i]
-		if service.Name == pool.Template && len(service.Replicas) == 1 {
-			replica, found = service.Replicas[0], true
-		} else if slot == 1 && !b.isTemplate(service.Name) {
-			b.checkSlotVariables(service, base)
+	rename(&replica, name+"-"+strconv.Itoa(slot), slot)
+	return replica
+}
+
+// addObjects adds networks and volumes of a slot's files that the project lacks, because
+// the template was off by profile when it was read.
+func addObjects(project, slot *compose.Project) {
+	for _, network := range slot.Networks {
+		if !slices.ContainsFunc(project.Networks, func(n api.NetworkSpec) bool { return n.Key == network.Key }) {
+			project.Networks = append(project.Networks, network)
 		}
 	}
-	if !found {
-		return replica, false
+	for _, volume := range slot.Volumes {
+		if !slices.ContainsFunc(project.Volumes, func(v api.VolumeSpec) bool { return v.Key == volume.Key }) {
+			project.Volumes = append(project.Volumes, volume)
+		}
 	}
-	number := strconv.Itoa(slot)
-	before := replica.Name
-	if before == b.project+"-"+pool.Template+"-1" {
-		before = pool.Template
-	}
-	rename(&replica, before+"-"+number, slot)
-	return replica, true
+	slices.SortFunc(project.Networks, func(x, y api.NetworkSpec) int { return strings.Compare(x.Key, y.Key) })
+	slices.SortFunc(project.Volumes, func(x, y api.VolumeSpec) int { return strings.Compare(x.Key, y.Key) })
 }
 
 func (b *stackBuild) isTemplate(service string) bool {
@@ -171,14 +193,18 @@ func (b *stackBuild) isTemplate(service string) bool {
 }
 
 // checkSlotVariables refuses ${REPLICA} and ${PORT} outside of a template: it shows as a
-// service that differs between slots.
-func (b *stackBuild) checkSlotVariables(service *api.Service, base []api.Service) {
+// service that a slot makes different from what it is without one.
+func (b *stackBuild) checkSlotVariables(slot, base []api.Service) {
+	hashes := map[string]string{}
 	for i := range base {
-		if base[i].Name != service.Name || len(base[i].Replicas) == 0 || len(service.Replicas) == 0 {
-			continue
+		if len(base[i].Replicas) > 0 && !b.isTemplate(base[i].Name) {
+			hashes[base[i].Name] = base[i].Replicas[0].SpecHash
 		}
-		if base[i].Replicas[0].SpecHash != service.Replicas[0].SpecHash {
-			b.fail(b.files.at("services."+service.Name), "uses ${REPLICA} or ${PORT}, which only the template of a pool has")
+	}
+	for i := range slot {
+		hash, ok := hashes[slot[i].Name]
+		if ok && len(slot[i].Replicas) > 0 && slot[i].Replicas[0].SpecHash != hash {
+			b.fail(b.files.at("services."+slot[i].Name), "uses ${REPLICA} or ${PORT}, which only the template of a pool has")
 		}
 	}
 }
@@ -213,10 +239,9 @@ func (b *stackBuild) slotVariables(pool api.Pool, slot int) map[string]string {
 func rename(replica *api.Replica, name string, number int) {
 	for i := range replica.Spec.Endpoints {
 		aliases := slices.Clone(replica.Spec.Endpoints[i].Aliases)
-		for j := range aliases {
-			if aliases[j] == replica.Name {
-				aliases[j] = name
-			}
+		// The container's name comes first; an equal alias after it is the service's.
+		if at := slices.Index(aliases, replica.Name); at >= 0 {
+			aliases[at] = name
 		}
 		replica.Spec.Endpoints[i].Aliases = aliases
 	}

@@ -154,8 +154,8 @@ func (v *validation) build(ctx context.Context, f *fleet) {
 			return
 		}
 		n := v.nodes[name]
-		for _, placed := range n.Spec.Stacks {
-			users[path.Join(stacksFolder, placed.Name)]++
+		for _, stack := range n.stackNames() {
+			users[path.Join(stacksFolder, stack)]++
 		}
 		b := &nodeBuild{tree: v.tree, fleet: f, node: n, stacks: v.stacks, report: &report{}}
 		b.build(ctx)
@@ -178,9 +178,7 @@ func (v *validation) warnUnplaced() {
 	for _, name := range keysOf(v.stacks) {
 		placed := false
 		for _, n := range v.nodes {
-			for _, p := range n.Spec.Stacks {
-				placed = placed || p.Name == name
-			}
+			placed = placed || slices.Contains(n.stackNames(), name)
 		}
 		if !placed {
 			v.warn(v.stacks[name].doc.file, "no node has this stack: its Compose files are not checked")

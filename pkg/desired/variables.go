@@ -95,8 +95,13 @@ func (v *variables) lookup(name string) (string, bool) {
 		v.resolved[name] = ""
 		return "", true
 	}
+	text, err := placeholders(found.values[name])
+	if err != nil {
+		// checkVariables reported it where the file was read.
+		text = ""
+	}
 	v.visiting = append(v.visiting, name)
-	value := v.expand(found.values[name], found.at(name))
+	value := v.expand(text, found.at(name))
 	v.visiting = v.visiting[:len(v.visiting)-1]
 	if _, broken := v.resolved[name]; !broken {
 		v.resolved[name] = value
@@ -104,17 +109,13 @@ func (v *variables) lookup(name string) (string, bool) {
 	return v.resolved[name], true
 }
 
-// expand replaces references and ${…} in a text that stands at a place. The syntax is
-// Compose's own. A plain ${X} without a value is a problem; ${X:-default} is not.
+// expand replaces ${…} in a text that stands at a place. The syntax is Compose's own. A
+// plain ${X} without a value is a problem; ${X:-default} is not.
 func (v *variables) expand(text string, at Problem) string {
 	fail := func(message string) string {
 		at.Message = message
 		v.report.add(at)
 		return ""
-	}
-	text, err := placeholders(text)
-	if err != nil {
-		return fail(err.Error())
 	}
 	unset := map[string]bool{}
 	value, err := template.SubstituteWithOptions(text, v.lookup, template.WithoutLogging,
