@@ -15,8 +15,10 @@ import (
 type container struct {
 	id, name string
 	created  time.Time
-	spec     api.ContainerSpec
-	image    *localImage
+	// spec is what is read back, mounts are as they were asked for.
+	spec   api.ContainerSpec
+	mounts []api.Mount
+	image  *localImage
 
 	running, restarting, paused bool
 	pid, exitCode, restarts     int
@@ -94,7 +96,7 @@ func (f *Fake) create(r engine.CreateRequest) (string, error) {
 		}
 	}
 	c := &container{
-		id: f.id("container", r.Name), name: r.Name, created: f.now(), image: img,
+		id: f.id("container", r.Name), name: r.Name, created: f.now(), image: img, mounts: r.Spec.Mounts,
 		endpoints: map[string]*endpoint{}, anonymous: map[string]string{}, files: map[string]string{},
 		exited: make(chan struct{}),
 	}

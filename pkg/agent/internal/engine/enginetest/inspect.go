@@ -4,11 +4,11 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/plan"
 )
 
 // List returns everything that the engine holds. Frozen containers are waited for, and
@@ -176,78 +176,15 @@ func (f *Fake) view(c *container) *api.Container {
 }
 
 // readBack is the spec of a container as an inspection shows it: with the image's
-// defaults, without what is sent once (files, repository sources, platform).
+// defaults and all labels, without what is sent once (files, platform).
 func readBack(r engine.CreateRequest, img *localImage) api.ContainerSpec {
-	spec := r.Spec
-	base := img.Config
-	spec.Labels = union(union(base.Labels, spec.Labels), r.Labels)
-	if len(spec.Entrypoint) == 0 {
-		if spec.Entrypoint == nil && spec.Command == nil {
-			spec.Command = base.Command
-		}
-		if spec.Entrypoint == nil {
-			spec.Entrypoint = base.Entrypoint
-		}
-	}
-	spec.Env = mergeEnv(base.Env, spec.Env)
-	spec.User = fallback(spec.User, base.User)
-	spec.WorkingDir = fallback(spec.WorkingDir, base.WorkingDir)
-	spec.StopSignal = fallback(spec.StopSignal, base.StopSignal)
-	spec.Healthcheck = mergeHealthcheck(spec.Healthcheck, base.Healthcheck)
-	spec.Expose = slices.Compact(slices.Sorted(slices.Values(slices.Concat(base.Expose, spec.Expose))))
-	switch {
-	case spec.NetworkMode == "default":
-		spec.NetworkMode = "bridge"
-	case spec.NetworkMode == "" && len(spec.Endpoints) == 0:
-		// As Compose has it for a service without networks.
-		spec.NetworkMode = "none"
-	}
-	if spec.StopGrace != nil {
-		grace := spec.StopGrace.Truncate(time.Second)
+	spec := plan.Effective(r.Spec, &img.Image)
+	spec.Labels = union(union(img.Config.Labels, r.Spec.Labels), r.Labels)
+	if r.Spec.StopGrace != nil {
+		// Engines count in seconds.
+		grace := (*r.Spec.StopGrace + time.Second - 1).Truncate(time.Second)
 		spec.StopGrace = &grace
 	}
-	spec.Mounts = slices.DeleteFunc(slices.Clone(spec.Mounts), func(m api.Mount) bool {
-		return m.Type == api.MountVolume && m.Source == ""
-	})
-	slices.SortFunc(spec.Mounts, func(a, b api.Mount) int { return strings.Compare(a.Target, b.Target) })
 	spec.Files, spec.Platform = nil, ""
 	return spec
-}
-
-// mergeEnv is the engine's: the container's variables win, and "KEY" alone removes one.
-func mergeEnv(base, own []string) []string {
-	values := map[string]string{}
-	for _, kv := range slices.Concat(base, own) {
-		key, _, set := strings.Cut(kv, "=")
-		if !set {
-			delete(values, key)
-			continue
-		}
-		values[key] = kv
-	}
-	return slices.Sorted(maps.Values(values))
-}
-
-func mergeHealthcheck(own, base *api.Healthcheck) *api.Healthcheck {
-	if own == nil || base == nil {
-		if own == nil {
-			return base
-		}
-		return own
-	}
-	merged := *own
-	if len(merged.Test) == 0 {
-		merged.Test = base.Test
-	}
-	for _, d := range []struct{ to, from *time.Duration }{
-		{&merged.Interval, &base.Interval}, {&merged.Timeout, &base.Timeout}, {&merged.StartPeriod, &base.StartPeriod},
-	} {
-		if *d.to == 0 {
-			*d.to = *d.from
-		}
-	}
-	if merged.Retries == 0 {
-		merged.Retries = base.Retries
-	}
-	return &merged
 }

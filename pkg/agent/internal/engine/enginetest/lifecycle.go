@@ -245,7 +245,7 @@ func (f *Fake) hangOnMount(id string) {
 	if err != nil || c.thawed != nil || c.running {
 		return
 	}
-	for _, m := range c.spec.Mounts {
+	for _, m := range c.mounts {
 		for path, hung := range f.hungMounts {
 			if hung && m.Type == api.MountBind && strings.HasPrefix(m.Source+"/", path+"/") {
 				c.thawed = make(chan struct{})

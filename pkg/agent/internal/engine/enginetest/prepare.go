@@ -37,7 +37,7 @@ func (f *Fake) prepare(c *container) error {
 	if err := f.takePorts(c); err != nil {
 		return err
 	}
-	for _, m := range c.spec.Mounts {
+	for _, m := range c.mounts {
 		if m.Type == api.MountBind && m.Long && !m.CreateHostPath && f.missing[m.Source] {
 			return refuse(nil, "error mounting %q: stat %s: no such file or directory", m.Source, m.Source)
 		}

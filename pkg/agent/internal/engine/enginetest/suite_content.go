@@ -4,9 +4,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/plan"
 )
 
 func contentChecks() []check {
@@ -21,6 +25,7 @@ func contentChecks() []check {
 		{"image", checkImage},
 		{"image defaults", checkDefaults},
 		{"writable layer", checkMeasure},
+		{"read back", checkReadBack},
 	}
 }
 
@@ -181,4 +186,44 @@ func checkMeasure(t *testing.T, s *Subject) {
 	size, err = s.MeasureContainer(ctx, id)
 	require(t, err)
 	equal(t, "size with 1 MiB", size, 1<<20)
+}
+
+// checkReadBack compares what is read back with what the planner expects of an engine.
+func checkReadBack(t *testing.T, s *Subject) {
+	s.network(t, "a")
+	s.network(t, "b")
+	grace := 1500 * time.Millisecond
+	r := s.request("web")
+	r.Spec = api.ContainerSpec{
+		Image: s.Image, Command: []string{"serve-until", "3"}, Env: []string{"B=2", "A=1", "IMAGE_KEY"},
+		Labels: map[string]string{"own": "yes"}, User: "1000:1000", WorkingDir: "/tmp/", Hostname: "host",
+		StopSignal: "SIGINT", StopGrace: &grace, Expose: []string{"81/tcp"},
+		Healthcheck: &api.Healthcheck{Test: []string{"CMD", Prog, "print"}, Interval: time.Minute, Retries: 4},
+		Ports:       []api.Port{{HostIP: "127.0.0.1", Published: s.Port, Target: 80, Protocol: "tcp"}},
+		Restart:     api.RestartPolicy{Name: "unless-stopped"},
+		Endpoints:   []api.Endpoint{s.endpoint("b", "web", "other"), s.endpoint("a", "web")},
+		ExtraHosts:  []string{"somewhere:10.1.2.3"}, DNS: []string{"10.1.2.4"},
+		Mounts: []api.Mount{
+			{Type: api.MountVolume, Source: s.Prefix + "vol", Target: "/vol"},
+			{Type: api.MountVolume, Target: "/anonymous"},
+		},
+		Tmpfs:  map[string]string{"/run": "size=1m,mode=1777"},
+		CapAdd: []string{"NET_ADMIN"}, CapDrop: []string{"CHOWN"}, ReadOnly: true,
+		Resources: api.Resources{Memory: 64 << 20, NanoCPUs: 500_000_000},
+	}
+	img, err := s.InspectImage(t.Context(), s.Image, "")
+	require(t, err)
+	id := s.create(t, r)
+	want := plan.Effective(r.Spec, img)
+	if diff := plan.Diff(s.inspect(t, id).Spec, want); len(diff) > 0 {
+		t.Errorf("spec read back differs:\n%s", cmp.Diff([]plan.FieldDiff(nil), diff))
+	}
+	require(t, s.Start(t.Context(), id))
+	if diff := plan.Diff(s.inspect(t, id).Spec, want); len(diff) > 0 {
+		t.Errorf("spec read back of what runs differs:\n%s", cmp.Diff([]plan.FieldDiff(nil), diff))
+	}
+	r.Spec.Env = []string{"A=changed"}
+	if diff := plan.Diff(s.inspect(t, id).Spec, plan.Effective(r.Spec, img)); len(diff) == 0 {
+		t.Error("a changed environment does not show")
+	}
 }
