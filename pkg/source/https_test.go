@@ -1,20 +1,15 @@
 package source_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/base64"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"ktrdr.io/fleet/pkg/source"
 	"ktrdr.io/fleet/pkg/source/sourcetest"
@@ -220,55 +215,6 @@ func TestHTTPSBrokenServers(t *testing.T) {
 	}
 }
 
-// mute accepts connections and never says a word.
-func mute(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		var open []net.Conn
-		defer func() {
-			for _, c := range open {
-				_ = c.Close()
-			}
-		}()
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			open = append(open, c)
-		}
-	})
-	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
-	return l.Addr().String()
-}
-
-// hangs wants Fetch to be back soon after its deadline, and canceling to end it as well.
-func hangs(t testing.TB, g *source.Git) {
-	t.Helper()
-	const limit = 300 * time.Millisecond
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	start := time.Now()
-	_, err := g.Fetch(ctx, "")
-	if took := time.Since(start); took < limit || took > limit+3*time.Second {
-		t.Errorf("back after %s, want %s (%v)", took, limit, err)
-	}
-	wantError(t, err, source.ReasonUnreachable, "in time")
-	ctx, cancel = context.WithCancel(t.Context())
-	time.AfterFunc(100*time.Millisecond, cancel)
-	start = time.Now()
-	_, err = g.Fetch(ctx, "")
-	if took := time.Since(start); took > 3*time.Second {
-		t.Errorf("canceled, and back after %s", took)
-	}
-	wantError(t, err, source.ReasonCanceled)
-}
-
 func TestHungHTTPS(t *testing.T) {
 	t.Parallel()
 	r := newHTTPSRepo(t)
@@ -295,115 +241,4 @@ func TestHungHTTPS(t *testing.T) {
 	hangs(t, g)
 	r.before.Store(nil)
 	fetchOK(t, g)
-}
-
-func TestHungSSH(t *testing.T) {
-	t.Parallel()
-	needSSHD(t)
-	r := newSSHRepo(t)
-	r.commit(t, state("1"))
-	addr := mute(t)
-	hangs(t, r.open(t, func(c *source.GitConfig) { c.URL = "ssh://git@" + addr + "/fleet.git" }))
-
-	// A server that lets in and then does nothing.
-	r.stop()
-	r.extra = "ForceCommand cat"
-	r.start(t, "host")
-	g := r.open(t, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
-	start := time.Now()
-	_, err := g.Fetch(ctx, "")
-	wantError(t, err, source.ReasonUnreachable, "in time")
-	if took := time.Since(start); took < 2*time.Second || took > 5*time.Second {
-		t.Errorf("back after %s, want 2 s", took)
-	}
-	r.stop()
-	r.extra = ""
-	r.start(t, "host")
-	fetchOK(t, g)
-}
-
-func TestConnectionRefused(t *testing.T) {
-	t.Parallel()
-	key := filepath.Join(t.TempDir(), "key")
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
-		t.Fatalf("ssh-keygen: %v\n%s", err, out)
-	}
-	write(t, key+".hosts", "")
-	addr := freePort(t)
-	for _, url := range []string{"https://" + addr + "/x.git", "ssh://git@" + addr + "/x.git", "https://no-such-host.invalid/x.git"} {
-		g, err := source.NewGit(source.GitConfig{
-			URL: url, CacheDir: t.TempDir(), SSH: source.SSHAuth{KeyFile: key, KnownHostsFile: key + ".hosts"},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		refused(t, g, source.ReasonUnreachable, url)
-	}
-}
-
-func TestSSHHostKeys(t *testing.T) {
-	t.Parallel()
-	needSSHD(t)
-	r := newSSHRepo(t)
-	r.commit(t, state("1"))
-	g := r.open(t, nil)
-	fetchOK(t, g)
-	write(t, r.hosts, "")
-	refused(t, g, source.ReasonHostKeyUnknown, r.hosts, "ssh-keyscan")
-	r.know(t, "other")
-	refused(t, g, source.ReasonHostKeyMismatch, "127.0.0.1")
-	rsa, err := exec.Command("sh", "-c", `ssh-keygen -q -t ecdsa -N "" -f "$1" && cat "$1.pub"`, "sh", filepath.Join(r.base, "ecdsa")).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(r.addr)
-	write(t, r.hosts, "[127.0.0.1]:"+port+" "+string(rsa))
-	refused(t, g, source.ReasonHostKeyMismatch, "no key of a kind")
-	r.know(t, "host")
-	if out, err := exec.Command("ssh-keygen", "-q", "-H", "-f", r.hosts).CombinedOutput(); err != nil {
-		t.Fatalf("hash known_hosts: %v\n%s", err, out)
-	}
-	hashed, err := os.ReadFile(r.hosts)
-	if err != nil || bytes.Contains(hashed, []byte("127.0.0.1")) {
-		t.Fatalf("known_hosts is not hashed: %s %v", hashed, err)
-	}
-	fetchOK(t, g)
-	write(t, r.hosts, "@revoked * "+strings.SplitN(string(mustRead(t, filepath.Join(r.base, "host.pub"))), "\n", 2)[0]+"\n")
-	refused(t, g, source.ReasonHostKeyMismatch, "revoked")
-	if err := os.Remove(r.hosts); err != nil {
-		t.Fatal(err)
-	}
-	refused(t, g, source.ReasonInvalid, "known hosts")
-}
-
-func mustRead(t testing.TB, p string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
-func TestSSHKeys(t *testing.T) {
-	t.Parallel()
-	needSSHD(t)
-	r := newSSHRepo(t)
-	r.commit(t, state("1"))
-	with := func(p string) *source.Git { return r.open(t, func(c *source.GitConfig) { c.SSH.KeyFile = p }) }
-	stranger := r.keygen(t, "stranger")
-	refused(t, with(stranger), source.ReasonAuthentication, stranger, "deploy keys")
-	refused(t, with(filepath.Join(r.base, "none")), source.ReasonAuthentication, "none")
-	refused(t, with(r.key+".pub"), source.ReasonInvalid)
-	locked := filepath.Join(r.base, "locked")
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "abc123", "-f", locked).CombinedOutput(); err != nil {
-		t.Fatalf("ssh-keygen: %v\n%s", err, out)
-	}
-	refused(t, with(locked), source.ReasonInvalid, "passphrase")
-	if err := os.Chmod(stranger, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	refused(t, with(stranger), source.ReasonInvalid, "chmod 600")
 }
