@@ -1,0 +1,211 @@
+package report
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/plan"
+	"ktrdr.io/fleet/pkg/telemetry"
+)
+
+// Config of a Report.
+type Config struct {
+	// Node is the name of the node.
+	Node string
+	// Log gets every event as well. Required.
+	Log *slog.Logger
+}
+
+// Report is the newest knowledge about one node. Its methods are safe for concurrent use
+// and wait for nothing but each other and the log.
+type Report struct {
+	node    string
+	metrics *telemetry.Metrics
+	events  *eventLog
+	started time.Time
+
+	mu         sync.Mutex
+	desired    desiredState
+	source     sourceState
+	engine     api.Engine
+	observed   bool // the engine answered once
+	conditions map[string]api.Condition
+	mounts     map[string]api.MountState
+	stacks     map[string]*stack
+}
+
+// desiredState is the state in force.
+type desiredState struct {
+	accepted bool
+	revision string
+	at       time.Time
+	// since is when the revision came into force here.
+	since  time.Time
+	stacks map[string]string // project by stack
+	mounts map[string]bool
+}
+
+// sourceState is the result of the last look at the source.
+type sourceState struct {
+	revision  string
+	checkedAt time.Time
+	confirmed time.Time
+	condition *api.Condition
+}
+
+// New returns a report that knows nothing yet.
+func New(cfg Config) *Report {
+	return &Report{
+		node:       cfg.Node,
+		metrics:    telemetry.NewMetrics(telemetry.Build{Version: api.Version, Commit: api.Commit}),
+		events:     newEventLog(cfg.Log.With("node", cfg.Node)),
+		started:    time.Now(),
+		conditions: map[string]api.Condition{},
+		mounts:     map[string]api.MountState{},
+		stacks:     map[string]*stack{},
+	}
+}
+
+// SetDesired notes the desired state that is in force. at is the time of its revision; zero
+// when unknown. Mounts that it no longer requires are forgotten; stacks that it no longer
+// has are forgotten once nothing of them is left to remove.
+func (r *Report) SetDesired(d *api.Desired, at time.Time) {
+	if d == nil {
+		return
+	}
+	r.mu.Lock()
+	changed := !r.desired.accepted || r.desired.revision != d.Revision
+	since := r.desired.since
+	if changed {
+		since = time.Now()
+	}
+	r.desired = desiredState{
+		accepted: true, revision: d.Revision, at: at, since: since,
+		stacks: map[string]string{}, mounts: map[string]bool{},
+	}
+	for i := range d.Stacks {
+		r.desired.stacks[d.Stacks[i].Name] = d.Stacks[i].Project
+		for _, m := range d.Stacks[i].Mounts {
+			r.desired.mounts[m.Path] = true
+		}
+	}
+	for path := range r.mounts {
+		if !r.desired.mounts[path] {
+			delete(r.mounts, path)
+			r.metrics.ForgetMount(path)
+		}
+	}
+	r.mu.Unlock()
+	r.metrics.SetDesired(d.Revision)
+	if changed {
+		r.events.add(incident{
+			Event: api.Event{Level: levelInfo, Reason: api.ReasonProgressing, Message: "desired state accepted: revision " + d.Revision},
+			text:  "desired state accepted", attrs: []slog.Attr{slog.String("revision", d.Revision)},
+		})
+	}
+}
+
+// SetSource notes the result of a look at the source at the time at. An empty revision
+// means that none was seen this time; a nil condition that the state in force is confirmed.
+func (r *Report) SetSource(revision string, at time.Time, c *api.Condition) {
+	r.mu.Lock()
+	before, known := r.source.condition, r.source.revision
+	if revision != "" {
+		r.source.revision = revision
+	}
+	r.source.checkedAt = at
+	if c == nil {
+		r.source.confirmed = at
+	}
+	r.source.condition = withSince(c, before)
+	moved := r.source.revision != known
+	r.mu.Unlock()
+
+	if c == nil {
+		r.metrics.DesiredConfirmed(at)
+	} else {
+		r.metrics.SourceError(string(c.Reason))
+	}
+	if !sameReason(before, c) || c != nil && moved {
+		r.events.add(conditionIncident("source", before, c, slog.String("revision", revision)))
+	}
+}
+
+// SetEngine notes who the engine is and whether it answers.
+func (r *Report) SetEngine(e api.Engine) {
+	r.mu.Lock()
+	r.engine = e
+	r.observed = r.observed || e.Reachable
+	r.mu.Unlock()
+	if e.Reachable {
+		r.metrics.EngineUp()
+	} else {
+		r.metrics.EngineDown()
+	}
+}
+
+// SetNodeCondition notes a condition of the node under a key of the caller's; nil removes it.
+func (r *Report) SetNodeCondition(key string, c *api.Condition) {
+	r.mu.Lock()
+	var before *api.Condition
+	if known, ok := r.conditions[key]; ok {
+		before = &known
+	}
+	if c == nil {
+		delete(r.conditions, key)
+	} else {
+		r.conditions[key] = *withSince(c, before)
+	}
+	r.mu.Unlock()
+	if sameReason(before, c) {
+		return
+	}
+	if c != nil && ofEngine(c.Reason) {
+		r.metrics.EngineError(string(c.Reason))
+	}
+	r.events.add(conditionIncident(key, before, c))
+}
+
+// SetMount notes the state of a required mount.
+func (r *Report) SetMount(path string, st api.MountState) {
+	r.mu.Lock()
+	before, known := r.mounts[path]
+	wanted := !r.desired.accepted || r.desired.mounts[path]
+	if wanted {
+		r.mounts[path] = st
+	}
+	r.mu.Unlock()
+	if !wanted {
+		return // a probe that ended after its mount was no longer required
+	}
+	r.metrics.SetMount(telemetry.Mount{Path: path, OK: st.OK})
+	if known && before.OK == st.OK && before.Reason == st.Reason || !known && st.OK {
+		return
+	}
+	e := incident{Event: api.Event{Level: levelWarn, Object: path, Reason: st.Reason, Message: st.Message}, text: "mount not as wanted"}
+	if st.OK {
+		e.Level, e.Reason, e.Message, e.text = levelInfo, api.ReasonConverged, "the mount is there as wanted", "mount as wanted"
+	}
+	r.events.add(e)
+}
+
+// Forget drops what is known about a stack.
+func (r *Report) Forget(name string) {
+	r.mu.Lock()
+	delete(r.stacks, name)
+	r.mu.Unlock()
+	r.metrics.ForgetStack(name)
+}
+
+// Plans returns the newest plan of every stack, sorted by name. They must not be changed.
+func (r *Report) Plans() []*plan.Plan {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	plans := make([]*plan.Plan, 0, len(r.stacks))
+	for _, name := range sortedKeys(r.stacks) {
+		plans = append(plans, r.stacks[name].plan)
+	}
+	return plans
+}
