@@ -48,6 +48,11 @@ check: fmt-check generate-check tidy-check lint links race ## all that needs no 
 fmt: ## format all Go files
 	$(LINT) fmt
 
+.PHONY: fix
+fix: ## format, and let the linters mend what they can mend themselves
+	$(LINT) fmt
+	$(LINT) run --fix
+
 .PHONY: fmt-check
 fmt-check: ## fail on a Go file that is not formatted
 	$(LINT) fmt --diff
