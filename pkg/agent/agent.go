@@ -90,7 +90,9 @@ func newAgent(ctx context.Context, cfg Config, log *slog.Logger) (*Agent, error)
 	if err := a.openSource(); err != nil {
 		return nil, err
 	}
-	a.wire()
+	if err := a.wire(); err != nil {
+		return nil, err
+	}
 	return a, ctx.Err()
 }
 
@@ -121,12 +123,12 @@ func (a *Agent) openSource() error {
 }
 
 // wire connects the loops.
-func (a *Agent) wire() {
+func (a *Agent) wire() error {
 	a.cache = observe.New(a.engine, observe.Config{Logger: a.log.With("component", "cache")})
 	a.files = state.NewFiles(filepath.Join(a.cfg.StateDir, "files"))
 	a.exec = apply.New(apply.Config{
 		Engine: a.engine, Cache: a.cache, World: a.cache, Memory: memory{a.store}, Secrets: a.secrets,
-		Files: a.files, Checker: probe.Checker{}, Log: a.log.With("component", "apply"),
+		Files: a.files, Checker: checker{}, Log: a.log.With("component", "apply"),
 	})
 	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log})
 	a.loop = reconcile.New(reconcile.Config{
@@ -134,7 +136,10 @@ func (a *Agent) wire() {
 		Log: a.log.With("component", "reconcile"), Limits: reconcile.DefaultLimits(),
 	})
 	a.cache.Subscribe(a.loop.Ring)
-	prober := probe.NewMounts()
+	prober, err := probe.NewMounts(probe.Config{}, a.log.With("component", "mounts"))
+	if err != nil {
+		return fmt.Errorf("mount probes: %w", err)
+	}
 	a.mounts = &mountFeed{
 		probe: prober.Probe, publish: a.publishMount, bell: make(chan struct{}, 1),
 		wanted: func() []api.RequiredMount { return requiredMounts(a.desired.Load()) },
@@ -144,6 +149,15 @@ func (a *Agent) wire() {
 		wanted:  func() []string { return secretRefs(a.desired.Load()) },
 		changed: func() { a.loop.Ring("") }, failed: a.secretsFailed,
 	}
+	return nil
+}
+
+// checker runs the HTTP and TCP probes of stacks.
+type checker struct{}
+
+// Check tells whether addr answers as p wants.
+func (checker) Check(ctx context.Context, addr string, p api.Probe) error {
+	return probe.Check(ctx, addr, p)
 }
 
 // resume puts what the agent knew before its restart back to work: adoptions, jobs,

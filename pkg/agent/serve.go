@@ -20,7 +20,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	b := backend{a}
 	if addr := *a.cfg.Listen; addr != "" {
-		l, err := telemetry.ListenTCP(ctx, addr, a.cfg.AllowRemote)
+		l, err := telemetry.ListenTCP(ctx, telemetry.TCP{Addr: addr, AllowRemote: a.cfg.AllowRemote})
 		if err != nil {
 			return fmt.Errorf("listen: %w", err)
 		}

@@ -79,6 +79,11 @@ func (b *builder) fits(s *slot, c *api.Container) fit {
 	if c.State == api.StateDead || c.State == api.StateRemoving {
 		return fit{cause: "container is " + string(c.State)}
 	}
+	for _, name := range parentServices(&s.rep.Spec) {
+		if slots := b.services[name]; len(slots) > 0 && slots[0].undecided {
+			return fit{undecided: true}
+		}
+	}
 	if cause := b.parentsChanged(s, c); cause != "" {
 		return fit{cause: cause}
 	}

@@ -20,6 +20,10 @@ func (b *builder) createAndStart(s *slot, gate gate) {
 	}
 	parents, parentNeeds := b.parents(s)
 	needs := append(append([]string(nil), s.imageNeeds...), parentNeeds...)
+	if left := b.byName[name]; left != nil && owner(b.stack, left) != foreign {
+		// An attempt of an earlier revision: it never took over, so nothing is lost with it.
+		needs = append(needs, b.stopAndRemove(left, s.svc, "left over from an earlier change", nil))
+	}
 	needs = append(needs, b.objectNeeds(s)...)
 	op := Op{
 		Key: createKey(s), Kind: Create, Object: s.rep.Name, Service: s.svc.Name, Cause: cause, Diff: s.diff,
