@@ -41,8 +41,6 @@ func (m *mapper) checkImage(s *types.ServiceConfig) {
 		m.found.errorf(place, "needs an image")
 	case len(api.References(s.Image)) > 0:
 		m.found.errorf(place+".image", "must not hold a secret reference")
-	case s.Build != nil:
-		m.found.warnf(place+".build", "has no effect: the agent does not build, it pulls %s", s.Image)
 	}
 	if len(api.References(s.ContainerName)) > 0 {
 		m.found.errorf(place+".container_name", "must not hold a secret reference")

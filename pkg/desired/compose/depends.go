@@ -29,7 +29,7 @@ func (m *mapper) dependencies(s *types.ServiceConfig) []api.Dependency {
 			dependency.Condition = api.ServiceStarted
 		}
 		if _, on := m.model.Services[name]; !on {
-			if config.Required {
+			if config.Required && !implied(s, name) {
 				m.found.errorf(place, "depends on service %q, which %s", name, m.absence(name))
 			}
 			continue
@@ -38,6 +38,19 @@ func (m *mapper) dependencies(s *types.ServiceConfig) []api.Dependency {
 		out = append(out, dependency)
 	}
 	return out
+}
+
+// implied tells whether another attribute than depends_on names the service as well; that
+// one is reported by itself.
+func implied(s *types.ServiceConfig, name string) bool {
+	for _, mode := range []string{s.NetworkMode, s.Ipc, s.Pid, s.Uts, s.Cgroup} {
+		if mode == types.ServicePrefix+name {
+			return true
+		}
+	}
+	return slices.ContainsFunc(append(slices.Clone(s.Links), s.VolumesFrom...), func(entry string) bool {
+		return entry == name || strings.HasPrefix(entry, name+":")
+	})
 }
 
 func (m *mapper) condition(place, name, condition string) {

@@ -73,9 +73,6 @@ func (m *mapper) update(s *types.ServiceConfig) api.Update {
 	default:
 		m.found.errorf(place+".failure_action", "%q is not one of pause, continue, rollback", out.FailureAction)
 	}
-	if config.MaxFailureRatio != 0 {
-		m.found.warnf(place+".max_failure_ratio", "has no effect: one failed replica ends the update")
-	}
 	return out
 }
 

@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
 )
@@ -54,15 +53,15 @@ func (m *mapper) envFile(path string, file types.EnvFile, into map[string]string
 		return
 	}
 	if err := parseEnvFile(data, file.Path, file.Format, into, get); err != nil {
-		m.found.errorf(path, "%v", err)
+		m.found.fail(path, err)
 	}
 }
 
 // readable reads a file of the repository that the model names. A missing file that is
 // not required is fine.
 func (m *mapper) readable(path, file string, required bool) ([]byte, bool) {
-	if m.fromHome(file) {
-		m.found.errorf(path, "%s is in a home directory: only files of the repository are read", file)
+	if written, home := m.fromHome(file); home {
+		m.found.errorf(path, "%s is in a home directory: only files of the repository are read", written)
 		return nil, false
 	}
 	data, err := m.repo.file(file)
@@ -106,7 +105,7 @@ func (m *mapper) labels(s *types.ServiceConfig) map[string]string {
 		}
 		nothing := func(string) (string, bool) { return "", false }
 		if err := parseEnvFile(data, file, "", merged, nothing); err != nil {
-			m.found.errorf(path, "%s", strings.Replace(err.Error(), "env file", "label file", 1))
+			m.found.fail(path, err)
 		}
 	}
 	for key, value := range s.Labels {

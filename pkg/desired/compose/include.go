@@ -1,11 +1,8 @@
 package compose
 
 import (
-	"bytes"
-	"fmt"
 	"path"
 
-	"github.com/compose-spec/compose-go/v2/dotenv"
 	"go.yaml.in/yaml/v4"
 
 	"ktrdr.io/fleet/pkg/desired/yamlpos"
@@ -78,6 +75,7 @@ func (r *rewriter) includeVariables(at, workdir string, options *yaml.Node) (*va
 	}
 	read := map[string]string{}
 	var copies []string
+	complete := true
 	for i, file := range names {
 		if file == "/dev/null" {
 			continue
@@ -88,41 +86,29 @@ func (r *rewriter) includeVariables(at, workdir string, options *yaml.Node) (*va
 		}
 		name, ok := r.locate(place, file)
 		if !ok {
-			return nil, nil, false
+			complete = false
+			continue
 		}
-		data, err := r.repo.file(name)
-		if err == nil {
-			r.from.variables.observe(data)
-			err = parseEnvFile(data, name, "", read, r.from.variables.get)
-		}
+		kept, err := r.includeEnvFile(name, read)
 		if err != nil {
-			r.problem(place, "%v", err)
-			return nil, nil, false
-		}
-		kept, err := r.keep(stagedCopy{name: name}, data)
-		if err != nil {
-			r.problem(place, "%v", err)
-			return nil, nil, false
+			r.found.fail(place, err)
+			complete = false
 		}
 		copies = append(copies, kept)
 	}
-	return r.from.variables.below(read), copies, true
+	return r.from.variables.below(read), copies, complete
 }
 
-// parseEnvFile adds the variables of a file to into; names that it uses come from get,
-// then from the lines above.
-func parseEnvFile(data []byte, name, format string, into map[string]string, get func(string) (string, bool)) error {
-	resolve := func(key string) (string, bool) {
-		if value, ok := get(key); ok {
-			return value, true
-		}
-		value, ok := into[key]
-		return value, ok
+func (r *rewriter) includeEnvFile(name string, into map[string]string) (string, error) {
+	data, err := r.repo.file(name)
+	if err != nil {
+		return "", err
 	}
-	if err := dotenv.ParseWithFormat(bytes.NewReader(data), name, into, resolve, format); err != nil {
-		return fmt.Errorf("env file: %w", err)
+	r.from.variables.observe(data)
+	if err := parseEnvFile(data, name, "", into, r.from.variables.get); err != nil {
+		return "", err
 	}
-	return nil
+	return r.keep(stagedCopy{name: name}, data)
 }
 
 // includeNode is the long form. Without an env_file compose-go would look for .env.

@@ -30,7 +30,7 @@ type loading struct {
 	extended  map[string]map[string]bool // file of the repository -> services that are extended
 	refs      *references
 	variables *variables
-	tilde     map[string]bool
+	tilde     map[string]string // as compose-go expands it -> as it is written
 }
 
 // stagedCopy remembers what a copy stands for.
@@ -69,7 +69,7 @@ func open(ctx context.Context, req Request) (*loading, error) {
 	return &loading{
 		ctx: ctx, req: req, dir: dir, repo: repo,
 		copies: map[string]stagedCopy{}, bases: map[string]string{},
-		extended: map[string]map[string]bool{}, tilde: map[string]bool{},
+		extended: map[string]map[string]bool{}, tilde: map[string]string{},
 		refs: newReferences(), variables: newVariables(req.Lookup),
 	}, nil
 }
@@ -97,8 +97,8 @@ func (l *loading) settle(enabled types.Services) {
 	for _, d := range l.deferred {
 		_, on := enabled[d.service]
 		switch {
-		case enabled == nil, d.service == "":
-		case d.base && !l.extended[d.File][d.service], !d.base && !on:
+		case d.service == "":
+		case d.base && !l.extended[d.File][d.service], !d.base && !on && enabled != nil:
 			continue
 		}
 		if d.warning {
@@ -127,11 +127,16 @@ func (l *loading) noteTilde(value string) {
 	}
 	first, _, _ := strings.Cut(value, ":")
 	if home, err := os.UserHomeDir(); err == nil {
-		l.tilde[filepath.Join(home, first[1:])] = true
+		l.tilde[filepath.Join(home, first[1:])] = first
 	}
 }
 
-// fromHome tells whether a path was written with "~".
-func (l *loading) fromHome(source string) bool {
-	return l.tilde[source] || strings.HasPrefix(filepath.Base(source), "~") || strings.Contains(source, "/~")
+// fromHome tells whether a path was written with "~", and how. Without a home directory
+// compose-go leaves "~" as it is.
+func (l *loading) fromHome(source string) (string, bool) {
+	if written, ok := l.tilde[source]; ok {
+		return written, true
+	}
+	rest, err := filepath.Rel(l.dir, source)
+	return rest, err == nil && strings.HasPrefix(rest, "~")
 }

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"reflect"
-	"regexp"
-	"strings"
 
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
@@ -27,7 +24,7 @@ func (l *loading) model() (*types.Project, error) {
 		return nil, fmt.Errorf("load compose files: %w", ctxErr)
 	}
 	if err != nil {
-		l.refused(err)
+		l.diagnose(details, err)
 		l.settle(nil)
 		return nil, l.verdict()
 	}
@@ -95,28 +92,4 @@ func (l *loading) enable(p *types.Project) {
 			l.found.errorf("services", "service %q is to be enabled but is not there", name)
 		}
 	}
-}
-
-var (
-	modelPath = regexp.MustCompile(`\b(?:services|networks|volumes|configs|secrets|jobs|models|include)(?:\.[A-Za-z0-9_.\-\[\]]+)+`)
-	quoted    = regexp.MustCompile(`service "([^"]+)"`)
-)
-
-// refused reports an error of compose-go, at the best place that its text gives away.
-func (l *loading) refused(err error) {
-	text := err.Error()
-	for file, kept := range l.copies {
-		text = strings.ReplaceAll(text, file, kept.name)
-	}
-	if l.temp != "" {
-		text = strings.ReplaceAll(text, l.temp+string(filepath.Separator), "")
-	}
-	text = strings.Join(strings.Fields(l.refs.show(text)), " ")
-	at := strings.TrimRight(modelPath.FindString(text), ".")
-	if at == "" {
-		if m := quoted.FindStringSubmatch(text); m != nil {
-			at = "services." + m[1]
-		}
-	}
-	l.found.errorf(at, "%s", text)
 }

@@ -102,12 +102,13 @@ func (m *mapper) bind(place string, v types.ServiceVolumeConfig, out *api.Mount)
 // source decides where a bind comes from: an absolute path is the host's; a relative one
 // is a file of the repository, or else below the stack's working directory on the host.
 func (m *mapper) source(place, source string, out *api.Mount) bool {
+	written, home := m.fromHome(source)
 	switch {
 	case source == "":
 		m.found.errorf(place, "a bind needs a source")
 		return false
-	case m.fromHome(source):
-		m.found.errorf(place, "a home directory (~) means nothing on a node: write the absolute path")
+	case home:
+		m.found.errorf(place, "%s: a home directory means nothing on a node; write the absolute path", written)
 		return false
 	case filepath.IsAbs(source):
 		out.Source = source
@@ -134,7 +135,7 @@ func (m *mapper) hostSource(place, clean string, err error, out *api.Mount) bool
 	case !errors.Is(err, fs.ErrNotExist):
 		m.found.errorf(place, "%v", err)
 	case m.req.WorkingDirectory == "":
-		m.found.errorf(place, "%s is not in the repository: commit it, write an absolute host path, or set workingDirectory in stack.yaml", clean)
+		m.found.errorf(place, "%s is not in the repository: commit it, or set workingDirectory in stack.yaml; a host folder needs an absolute path in `volumes`", clean)
 	default:
 		out.Source = path.Join(m.req.WorkingDirectory, below(m.dir, clean))
 		return true

@@ -39,17 +39,15 @@ func (m *mapper) object(o object, s *types.ServiceConfig, spec *api.ContainerSpe
 	case !o.defined:
 		m.found.errorf(o.place, "%s %q is not defined", o.kind, o.use.Source)
 		return
-	case o.definition.Driver != "" || len(o.definition.DriverOpts) > 0:
-		m.found.errorf(top+".driver", "drivers need Swarm: use file, or a reference (external: true, name: \"op://…\")")
-		return
-	case o.definition.TemplateDriver != "":
-		m.found.errorf(top+".template_driver", "templates need Swarm: use ${…} in content")
-		return
 	case taken[target]:
 		m.found.warnf(o.place, "%s is mounted already: this %s has no effect", target, o.kind)
 		return
 	}
 	taken[target] = true
+	m.treat(o.kind+"s.*", top, o.definition)
+	if o.definition.Driver != "" {
+		return // refused by the table; a driver brings the content by itself
+	}
 	if o.definition.File != "" && !bool(o.definition.External) {
 		m.objectMount(o, target, spec)
 		return
@@ -70,8 +68,12 @@ func (m *mapper) objectMount(o object, target string, spec *api.ContainerSpec) {
 	if o.use.UID != "" || o.use.GID != "" || o.use.Mode != nil {
 		m.found.warnf(o.place, "uid, gid and mode have no effect on a %s with `file`: it is a bind mount", o.kind)
 	}
-	if path.IsAbs(o.definition.File) && !m.fromHome(o.definition.File) {
+	if _, home := m.fromHome(o.definition.File); path.IsAbs(o.definition.File) && !home {
 		m.found.errorf(place, "%s is an absolute path: only files of the repository are used here; bind a host path with `volumes`", o.definition.File)
+		return
+	}
+	if _, err := inside(o.definition.File); err != nil && !path.IsAbs(o.definition.File) {
+		m.found.errorf(place, "%v", err)
 		return
 	}
 	mount := api.Mount{Type: api.MountBind, Target: target, ReadOnly: true, Long: true}

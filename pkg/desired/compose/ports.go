@@ -11,6 +11,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/desired/yamlpos"
 )
 
 // ports maps published ports in the order of the file.
@@ -30,9 +31,6 @@ func (m *mapper) ports(s *types.ServiceConfig) []api.Port {
 			m.found.errorf(path, "published %q: %v", port.Published, err)
 		}
 		m.address(path, port.HostIP)
-		if port.Name != "" || port.AppProtocol != "" {
-			m.found.warnf(path, "name and app_protocol have no effect: the engine does not know them")
-		}
 		out = append(out, api.Port{
 			HostIP: port.HostIP, Published: port.Published, Target: uint16(port.Target), Protocol: protocol,
 		})
@@ -40,11 +38,12 @@ func (m *mapper) ports(s *types.ServiceConfig) []api.Port {
 	return out
 }
 
-// portPath finds the entry in the file that made the i-th port: a range makes several.
+// portPath finds the entry in the file that made the i-th port. A range makes several
+// ports of one entry; then only the list is sure.
 func (m *mapper) portPath(s *types.ServiceConfig, i int) string {
 	path := at(s.Name) + ".ports"
-	if exact := path + "[" + strconv.Itoa(i) + "]"; m.known(exact) {
-		return exact
+	if m.known(yamlpos.Item(path, len(s.Ports)-1)) && !m.known(yamlpos.Item(path, len(s.Ports))) {
+		return yamlpos.Item(path, i)
 	}
 	return path
 }

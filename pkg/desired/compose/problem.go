@@ -2,6 +2,7 @@ package compose
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -55,6 +56,24 @@ func (f *findings) errorf(path, format string, args ...any) {
 
 func (f *findings) warnf(path, format string, args ...any) {
 	f.warnings = append(f.warnings, f.locate(path, fmt.Sprintf(format, args...)))
+}
+
+// fail reports an error of a file that path names: joined ones one by one, each where it
+// is if it knows, else at path.
+func (f *findings) fail(path string, err error) {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		for _, each := range joined.Unwrap() {
+			f.fail(path, each)
+		}
+		return
+	}
+	var line *lineError
+	if errors.As(err, &line) {
+		f.problems = append(f.problems, Problem{File: line.file, Line: line.line, Column: 1, Path: path, Message: line.message})
+		return
+	}
+	f.errorf(path, "%v", err)
 }
 
 // locate finds the file that knows most of path; of several the last, which overrides

@@ -18,11 +18,13 @@ type mapper struct {
 	model *types.Project
 	// digests of repository files that are mounted, by path.
 	digests map[string]string
+	// exceptions are what the table of attributes does not map.
+	exceptions map[string][]Attribute
 }
 
 // project checks and maps everything; problems are in l.found.
 func (l *loading) project(model *types.Project) *Project {
-	m := &mapper{loading: l, model: model, digests: map[string]string{}}
+	m := &mapper{loading: l, model: model, digests: map[string]string{}, exceptions: exceptions()}
 	m.checkTop()
 	out := &Project{Disabled: slices.Sorted(maps.Keys(model.DisabledServices))}
 	for _, name := range slices.Sorted(maps.Keys(model.Services)) {

@@ -16,7 +16,8 @@ var (
 	// bracedReference stands inside a longer string, as `op inject` has it.
 	bracedReference = regexp.MustCompile(`\{\{\s*((?:op|akv)://[^{}\n]*?)\s*\}\}`)
 	// token is what stands for a placeholder while compose-go works on the text.
-	token = regexp.MustCompile("\uE002([0-9]+)\uE003")
+	// Quoted in an error it is escaped.
+	token = regexp.MustCompile("(?:\uE002|\\\\ue002)([0-9]+)(?:\uE003|\\\\ue003)")
 )
 
 // references replaces secret placeholders by tokens while compose-go splits, quotes and
@@ -63,7 +64,7 @@ func (r *references) token(ref string) string {
 
 // show turns tokens back into placeholders.
 func (r *references) show(s string) string {
-	if !strings.ContainsRune(s, '\uE002') {
+	if !strings.ContainsRune(s, '\uE002') && !strings.Contains(s, `\ue002`) {
 		return s
 	}
 	return token.ReplaceAllStringFunc(s, func(found string) string {

@@ -131,12 +131,19 @@ func reason(name string, err error) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s is not in the repository: %w", name, fs.ErrNotExist)
+		return absent(name)
 	case strings.Contains(err.Error(), "escapes"):
 		return fmt.Errorf("%s %w through a symbolic link", name, errOutside)
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }
+
+// absent is the error for a file that is not there; it is an fs.ErrNotExist.
+type absent string
+
+func (a absent) Error() string { return string(a) + " is not in the repository" }
+
+func (a absent) Is(target error) bool { return target == fs.ErrNotExist }
 
 // digest is "sha256:<hex>" over the names, modes and content of a file or folder. Modes
 // count as git has them (executable or not), so that two checkouts agree.

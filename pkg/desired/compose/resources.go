@@ -32,7 +32,7 @@ func (m *mapper) resources(s *types.ServiceConfig, spec *api.ContainerSpec) {
 		r.PidsLimit = &pids
 	}
 	if s.Deploy != nil {
-		m.limits(at(s.Name)+".deploy.resources.limits", s.Deploy.Resources.Limits, r)
+		limits(s.Deploy.Resources.Limits, r)
 		m.reservations(at(s.Name)+".deploy.resources.reservations", s.Deploy.Resources.Reservations, r)
 	}
 	devices(s, r)
@@ -44,7 +44,7 @@ func (m *mapper) resources(s *types.ServiceConfig, spec *api.ContainerSpec) {
 	}
 }
 
-func (m *mapper) limits(place string, limits *types.Resource, r *api.Resources) {
+func limits(limits *types.Resource, r *api.Resources) {
 	if limits == nil {
 		return
 	}
@@ -58,9 +58,6 @@ func (m *mapper) limits(place string, limits *types.Resource, r *api.Resources) 
 		pids := limits.Pids
 		r.PidsLimit = &pids
 	}
-	if len(limits.Devices) > 0 {
-		m.found.errorf(place+".devices", "devices belong to reservations")
-	}
 }
 
 func (m *mapper) reservations(place string, reservations *types.Resource, r *api.Resources) {
@@ -69,15 +66,6 @@ func (m *mapper) reservations(place string, reservations *types.Resource, r *api
 	}
 	if reservations.MemoryBytes != 0 {
 		r.MemoryReservation = int64(reservations.MemoryBytes)
-	}
-	if reservations.NanoCPUs != 0 {
-		m.found.warnf(place+".cpus", "has no effect: the engine can't reserve CPUs")
-	}
-	if reservations.Pids != 0 {
-		m.found.warnf(place+".pids", "has no effect: pids can only be limited")
-	}
-	if len(reservations.GenericResources) > 0 {
-		m.found.errorf(place+".generic_resources", "need Swarm")
 	}
 	for i, device := range reservations.Devices {
 		m.deviceCount(fmt.Sprintf("%s.devices[%d]", place, i), device)

@@ -83,7 +83,7 @@ func (r *rewriter) root(root *yaml.Node) {
 		for name, service := range pairs(services) {
 			r.extends(yamlpos.Child(section, name), service)
 			if develop := child(resolved(service), "develop"); develop != nil {
-				r.deferWarning(yamlpos.Child(section, name)+".develop", "has no effect: the agent does not watch or build")
+				r.deferWarning(yamlpos.Child(section, name)+".develop", "has no effect: the agent does not watch source files")
 				r.remove(resolved(service), "develop")
 			}
 		}
@@ -107,9 +107,7 @@ func (r *rewriter) deferWarning(at, message string) {
 	if m := servicePath.FindStringSubmatch(at); m != nil {
 		d.service = m[1]
 	}
-	if !r.from.base {
-		r.deferred = append(r.deferred, d)
-	}
+	r.deferred = append(r.deferred, d)
 }
 
 // problem reports at a path of the file that is being rewritten.

@@ -13,6 +13,7 @@ import (
 	interp "github.com/compose-spec/compose-go/v2/interpolation"
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/schema"
+	"github.com/compose-spec/compose-go/v2/tree"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 
+	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/desired/yamlpos"
 )
 
@@ -34,12 +36,12 @@ func (l *loading) validateSchema(content []byte, index *yamlpos.Index, from orig
 		value, err := l.document(doc, from)
 		if err != nil {
 			l.schemaErrors(index, err)
-			continue
 		}
 		if value == nil {
 			continue
 		}
 		for _, v := range violations(value) {
+			v.Message = api.Display(l.refs.show(v.Message))
 			line, column := index.At(v.Path)
 			v.File, v.Line, v.Column = index.File(), line, column
 			l.found.problems = append(l.found.problems, v)
@@ -48,7 +50,7 @@ func (l *loading) validateSchema(content []byte, index *yamlpos.Index, from orig
 }
 
 // document is what compose-go would validate: interpolated, with numbers and booleans
-// where variables stand for them.
+// where variables stand for them. With an error it is what could be interpolated.
 func (l *loading) document(doc *yaml.Node, from origin) (map[string]any, error) {
 	dropResets(resolved(doc), 0)
 	var raw any
@@ -62,19 +64,44 @@ func (l *loading) document(doc *yaml.Node, from origin) (map[string]any, error) 
 	if !ok {
 		return nil, errors.New("the top level must be a mapping")
 	}
-	casts := loader.ToOptions(&types.ConfigDetails{}, nil).Interpolate.TypeCastMapping
-	value, err := interp.Interpolate(value, interp.Options{
-		LookupValue: from.variables.get, Substitute: l.substituter(), TypeCastMapping: casts,
-	})
-	if err != nil {
-		return nil, err
+	options := *loader.ToOptions(&types.ConfigDetails{}, nil).Interpolate
+	options.LookupValue, options.Substitute = from.variables.get, l.substituter()
+	typed, invalid := interp.Interpolate(value, options)
+	if invalid != nil {
+		options.TypeCastMapping = lenient(options.TypeCastMapping)
+		if typed, err := interp.Interpolate(value, options); err == nil {
+			return plainJSON(typed, invalid)
+		}
 	}
+	return plainJSON(typed, invalid)
+}
+
+// lenient casts leave text that is no number as it is: it was reported, and the rest of
+// the section shall be checked as well.
+func lenient(casts map[tree.Path]interp.Cast) map[tree.Path]interp.Cast {
+	out := map[tree.Path]interp.Cast{}
+	for path, cast := range casts {
+		out[path] = func(s string) (any, error) {
+			if value, err := cast(s); err == nil {
+				return value, nil
+			}
+			return s, nil
+		}
+	}
+	return out
+}
+
+// plainJSON makes of a value what a JSON parser would: the schema knows no other types.
+func plainJSON(value any, invalid error) (map[string]any, error) {
 	data, err := json.Marshal(value)
 	if err != nil {
-		return nil, fmt.Errorf("keys must be strings and numbers finite: %w", err)
+		return nil, errors.Join(invalid, errors.New("keys must be strings and numbers finite"))
 	}
 	var out map[string]any
-	return out, json.Unmarshal(data, &out)
+	if err := json.Unmarshal(data, &out); err != nil {
+		return nil, errors.Join(invalid, err)
+	}
+	return out, invalid
 }
 
 // dropResets takes out what carries !reset: its value may be of any shape.
@@ -108,10 +135,12 @@ func (l *loading) schemaErrors(index *yamlpos.Index, err error) {
 		}
 		return
 	}
-	p := Problem{File: index.File(), Message: strings.Join(strings.Fields(err.Error()), " ")}
-	if m := interpolatedPath.FindStringSubmatch(err.Error()); m != nil {
+	text := api.Display(l.refs.show(strings.Join(strings.Fields(err.Error()), " ")))
+	p := Problem{File: index.File(), Message: text}
+	if m := interpolatedPath.FindStringSubmatch(text); m != nil {
 		p.Path = strings.ReplaceAll(m[1], ".[]", "")
-		_, p.Message, _ = strings.Cut(p.Message, m[1]+": ")
+		_, p.Message, _ = strings.Cut(text, m[1]+": ")
+		p.Message = strings.TrimPrefix(p.Message, "failed to cast to expected type: ")
 	}
 	p.Line, p.Column = index.At(p.Path)
 	l.found.problems = append(l.found.problems, p)
@@ -198,17 +227,39 @@ func depthOf(leaf *jsonschema.ValidationError) int {
 
 func violation(value any, leaf *jsonschema.ValidationError) []Problem {
 	at := instancePath(value, leaf.InstanceLocation)
+	const unknown = "is not an attribute that Compose knows here"
 	switch k := leaf.ErrorKind.(type) {
 	case *kind.AdditionalProperties:
 		var out []Problem
 		for _, name := range k.Properties {
-			out = append(out, Problem{Path: yamlpos.Child(at, name), Message: "is not an attribute that Compose knows here"})
+			out = append(out, Problem{Path: yamlpos.Child(at, name), Message: unknown})
 		}
 		return out
+	case *kind.FalseSchema:
+		// One wrong attribute makes the schema doubt all attributes of the service.
+		if key := leaf.InstanceLocation[max(len(leaf.InstanceLocation)-1, 0):]; len(key) == 0 || knownToServices(key[0]) {
+			return nil
+		}
+		return []Problem{{Path: at, Message: unknown}}
 	case *kind.Type:
 		return []Problem{{Path: at, Message: "must be " + readable(k.Want) + ", not " + readable([]string{k.Got})}}
 	}
 	return []Problem{{Path: at, Message: leaf.ErrorKind.LocalizedString(message.NewPrinter(language.English))}}
+}
+
+// knownToServices tells attributes of services, jobs and pre_start from misspelt ones.
+func knownToServices(key string) bool {
+	if key == "triggers" || key == "per_replica" {
+		return true
+	}
+	for _, s := range sections() {
+		if s.path != "services.*" {
+			continue
+		}
+		return slices.Contains(strings.Fields(s.mapped), key) ||
+			slices.ContainsFunc(s.except, func(a Attribute) bool { return a.Path == key })
+	}
+	return false
 }
 
 func readable(want []string) string {

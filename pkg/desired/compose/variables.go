@@ -11,7 +11,6 @@ import (
 )
 
 var (
-	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*`)
 	variableUse  = regexp.MustCompile(`\$\{?([A-Za-z_][A-Za-z0-9_]*)`)
 	envListItem  = regexp.MustCompile(`\.environment\[[0-9]+\]$`)
 	envMapItem   = regexp.MustCompile(`\.environment\.([^.\[]+)$`)
@@ -96,93 +95,9 @@ func (v *variables) remember(name string) {
 	}
 }
 
-// fault is one variable of a value that has none, or a template that can't be read.
-type fault struct{ message string }
-
-// faults evaluates a template as Compose does and returns what Compose would turn into an
-// empty string, or refuse. Defaults are only looked at where they are used.
-func faults(s string, get func(string) (string, bool)) []fault {
-	var out []fault
-	for {
-		at := strings.IndexByte(s, '$')
-		if at < 0 {
-			return out
-		}
-		s = s[at+1:]
-		switch {
-		case strings.HasPrefix(s, "$"):
-			s = s[1:]
-		case strings.HasPrefix(s, "{"):
-			end := closing(s)
-			if end < 0 {
-				return append(out, fault{"a ${ is never closed; write $$ for a plain $"})
-			}
-			out = append(out, braced(s[1:end], get)...)
-			s = s[end+1:]
-		default:
-			name := variableName.FindString(s)
-			if name == "" {
-				return append(out, fault{"a $ is not followed by a name; write $$ for a plain $"})
-			}
-			out = append(out, plain(name, get)...)
-			s = s[len(name):]
-		}
-	}
-}
-
-// closing finds the brace that closes the one at the start of s.
-func closing(s string) int {
-	depth := 0
-	for i := range len(s) {
-		switch s[i] {
-		case '{':
-			depth++
-		case '}':
-			if depth--; depth == 0 {
-				return i
-			}
-		}
-	}
-	return -1
-}
-
-func plain(name string, get func(string) (string, bool)) []fault {
-	if _, ok := get(name); ok {
-		return nil
-	}
-	return []fault{{"variable " + name + " is not defined and has no default"}}
-}
-
-// braced handles NAME, NAME:-default, NAME-default, NAME:?message, NAME?message,
-// NAME:+other and NAME+other.
-func braced(inner string, get func(string) (string, bool)) []fault {
-	name := variableName.FindString(inner)
-	rest := inner[len(name):]
-	if name == "" {
-		return []fault{{"${" + inner + "} does not start with a name; write $$ for a plain $"}}
-	}
-	if rest == "" {
-		return plain(name, get)
-	}
-	value, ok := get(name)
-	if strings.HasPrefix(rest, ":") {
-		rest, ok = rest[1:], ok && value != ""
-	}
-	if rest == "" || !strings.ContainsRune("-?+", rune(rest[0])) {
-		return []fault{{"${" + inner + "} is not a template Compose knows; write $$ for a plain $"}}
-	}
-	argument := rest[1:]
-	switch {
-	case rest[0] == '-' && !ok, rest[0] == '+' && ok:
-		return faults(argument, get)
-	case rest[0] == '?' && !ok:
-		return []fault{{strings.TrimSuffix("variable "+name+" is required: "+argument, ": ")}}
-	}
-	return nil
-}
-
 // substituter is compose-go's interpolation with our variables. Faults were reported when
-// the file was read, with their place; a value that has one becomes empty here.
+// the file was read, with their place; a value that has one gets a stand-in here, so that
+// the rest of the file can be checked.
 func (l *loading) substituter() func(string, template.Mapping) (string, error) {
 	return func(s string, below template.Mapping) (string, error) {
 		get := func(name string) (string, bool) {
@@ -191,8 +106,10 @@ func (l *loading) substituter() func(string, template.Mapping) (string, error) {
 			}
 			return below(name)
 		}
-		if strings.ContainsRune(s, '$') && len(faults(s, get)) > 0 {
-			return "", nil
+		if strings.ContainsRune(s, '$') {
+			if standIn, found := evaluate(s, get); len(found) > 0 {
+				return standIn, nil
+			}
 		}
 		out, err := template.SubstituteWithOptions(s, get, template.WithoutLogging)
 		if err != nil {
