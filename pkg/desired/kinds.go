@@ -86,6 +86,7 @@ func (f *fleet) checkRegistries() {
 	}
 }
 
+// registries returns the logins, sorted by host.
 func (f *fleet) registries() []api.Registry {
 	var out []api.Registry
 	for _, spec := range f.Spec.Registries {
@@ -94,6 +95,7 @@ func (f *fleet) registries() []api.Registry {
 		password, _ := placeholders(spec.Password)
 		out = append(out, api.Registry{Host: spec.Host, Username: username, Password: password})
 	}
+	slices.SortFunc(out, func(x, y api.Registry) int { return strings.Compare(x.Host, y.Host) })
 	return out
 }
 

@@ -6,6 +6,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"ktrdr.io/fleet/pkg/desired/yamlpos"
 )
 
 // Validate checks the whole repository for all nodes and returns warnings. The error is
@@ -31,7 +33,7 @@ func Validate(ctx context.Context, root string) ([]Problem, error) {
 	if fleetOK {
 		v.build(ctx, f)
 	}
-	v.warnUnplaced()
+	v.checkUnplaced()
 	return r.result(ctx)
 }
 
@@ -173,15 +175,32 @@ func (v *validation) build(ctx context.Context, f *fleet) {
 	}
 }
 
-// warnUnplaced tells of stacks whose Compose files nothing looked at.
-func (v *validation) warnUnplaced() {
+// checkUnplaced tells of stacks that no node has. Their Compose files can't be checked
+// without a node's variables, but their syntax can.
+func (v *validation) checkUnplaced() {
 	for _, name := range keysOf(v.stacks) {
 		placed := false
 		for _, n := range v.nodes {
 			placed = placed || slices.Contains(n.stackNames(), name)
 		}
-		if !placed {
-			v.warn(v.stacks[name].doc.file, "no node has this stack: its Compose files are not checked")
+		if placed {
+			continue
 		}
+		s := v.stacks[name]
+		v.warn(s.doc.file, "no node has this stack: only the syntax of its Compose files is checked")
+		for _, file := range s.Spec.Compose {
+			v.checkSyntax(path.Join(s.folder, file))
+		}
+	}
+}
+
+func (v *validation) checkSyntax(file string) {
+	data, err := v.tree.read(file)
+	if err != nil {
+		v.fail(file, "%s", err)
+		return
+	}
+	if _, err := yamlpos.Parse(file, data); err != nil {
+		v.report.addError(asError(err), Problem{File: file, Line: 1, Column: 1})
 	}
 }
