@@ -126,6 +126,9 @@ func (f *Fake) join(r engine.ConnectRequest) error {
 	if ep := c.endpoints[name]; ep != nil && c.live() {
 		return nil
 	}
+	if c.endpoints["none"] != nil || c.endpoints["host"] != nil {
+		return refuse(engine.ErrInvalid, "container cannot be connected to multiple networks with one of the networks in private (none) mode")
+	}
 	ep := &endpoint{config: r.Endpoint}
 	ep.config.Network = name
 	if c.live() {
@@ -135,6 +138,7 @@ func (f *Fake) join(r engine.ConnectRequest) error {
 	}
 	c.endpoints[name] = ep
 	c.syncEndpoints()
+	// Docker tells nothing of a connection of a container that does not run.
 	if c.live() {
 		f.emitEndpoint(c, name, "connect")
 	}
@@ -154,9 +158,9 @@ func (f *Fake) part(networkID, containerID string) error {
 	if err != nil || n == nil || c.endpoints[n.spec.Name] == nil {
 		return nil //nolint:nilerr // what is gone is not attached
 	}
-	if c.live() {
-		f.emitEndpoint(c, n.spec.Name, "disconnect")
-	}
+	// Unlike a connection, this is told of containers that don't run, too.
+	c.endpoints[n.spec.Name].netID = n.id
+	f.emitEndpoint(c, n.spec.Name, "disconnect")
 	delete(c.endpoints, n.spec.Name)
 	c.syncEndpoints()
 	return nil

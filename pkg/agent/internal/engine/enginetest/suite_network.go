@@ -97,6 +97,9 @@ func checkConnect(t *testing.T, s *Subject) {
 	equal(t, "attached while stopped", s.inspect(t, id).Attached[second].Name, s.Prefix+"second")
 	require(t, s.Start(ctx, id))
 	equal(t, "address after start", s.inspect(t, id).Attached[second].Address != "", true)
+
+	connect.ContainerID = s.create(t, s.request("alone"))
+	requireError(t, s.Connect(ctx, connect), engine.ErrInvalid, "")
 }
 
 func checkStatic(t *testing.T, s *Subject) {

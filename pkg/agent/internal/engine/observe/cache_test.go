@@ -1,7 +1,6 @@
 package observe_test
 
 import (
-	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,15 +28,9 @@ func inBubble(t *testing.T, cfg observe.Config, test func(t *testing.T, r *rig))
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(cfg)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- r.Run(ctx) }()
-		synctest.Wait()
+		stop := start(t, r)
 		test(t, r)
-		cancel()
-		if err := <-done; err == nil {
-			t.Error("Run returned nil although its context ended")
-		}
+		stop()
 	})
 }
 
@@ -103,10 +96,7 @@ func TestFirstListIsComplete(t *testing.T) {
 		if r.Snapshot().Complete {
 			t.Error("complete before the first list")
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- r.Run(ctx) }()
-		synctest.Wait()
+		stop := start(t, r)
 		if !r.Snapshot().Complete {
 			t.Error("not complete after the first list")
 		}
@@ -114,7 +104,6 @@ func TestFirstListIsComplete(t *testing.T) {
 		r.run(t, "after", "p")
 		synctest.Wait()
 		r.requireTruth(t)
-		cancel()
-		<-done
+		stop()
 	})
 }

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"slices"
 	"strings"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
@@ -17,6 +18,7 @@ func (c *Cache) handle(ev engine.Event) {
 	case "network":
 		if ev.Action != "connect" && ev.Action != "disconnect" {
 			c.poke(key{networkKind, ev.ID})
+			c.pokeMembers(ev.ID, ev.Attributes["name"])
 		}
 		if id := ev.Attributes["container"]; id != "" {
 			c.poke(key{containerKind, id})
@@ -27,6 +29,21 @@ func (c *Cache) handle(ev engine.Event) {
 		}
 	case "image":
 		c.dropImages(ev)
+	}
+}
+
+// pokeMembers marks the containers that are not running and belong to a network that
+// came or went: what they are attached to follows from it, without an event of theirs.
+func (c *Cache) pokeMembers(id, name string) {
+	for _, found := range c.Snapshot().Containers {
+		if found.State == api.StateRunning {
+			continue
+		}
+		_, attached := found.Attached[id]
+		named := slices.ContainsFunc(found.Spec.Endpoints, func(e api.Endpoint) bool { return e.Network == name })
+		if attached || named {
+			c.poke(key{containerKind, found.ID})
+		}
 	}
 }
 
