@@ -55,7 +55,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	a.resume()
 	g, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{
-		a.cache.Run, a.loop.Run, a.follow.run, a.mounts.run, a.values.run, a.probeServices, a.watchEngine, a.serve, a.notify, a.syncOnHangup,
+		a.cache.Run, a.loop.Run, a.follow.run, a.mounts.run, a.values.run, a.probeServices, a.keepHouse, a.watchEngine, a.serve, a.notify, a.syncOnHangup,
 	} {
 		g.Go(func() error { return ignoreCancel(ctx, part(ctx)) })
 	}
@@ -117,7 +117,7 @@ func (a *Agent) openSource() error {
 	}
 	a.follow = &follower{
 		src: src, poll: poll, node: a.cfg.Node, log: logs.source,
-		sync: make(chan struct{}, 1), accept: a.accept, refused: a.refused,
+		sync: make(chan struct{}, 1), looked: make(chan struct{}), accept: a.accept, refused: a.refused,
 	}
 	return nil
 }
@@ -160,8 +160,7 @@ func (checker) Check(ctx context.Context, addr string, p api.Probe) error {
 	return probe.Check(ctx, addr, p)
 }
 
-// resume puts what the agent knew before its restart back to work: adoptions, jobs,
-// holds, and the last good desired state, which needs no network.
+// resume puts what the agent knew before its restart back to work: adoptions, jobs, holds.
 func (a *Agent) resume() {
 	if msg := a.store.Healed(); msg != "" {
 		a.log.Error("the agent's memory was damaged and is started anew", "detail", msg)
@@ -181,18 +180,38 @@ func (a *Agent) resume() {
 	for stack, hold := range a.store.Holds() {
 		a.cache.SetHold(stack, &hold)
 	}
+}
+
+// patience is how long the source may take for its first answer after a restart before
+// the last good state is put in force: a moment's wait saves a repair by an old state.
+const patience = 3 * time.Second
+
+// fallBack puts the last good desired state in force, which needs no network, when the
+// source brought none.
+func (a *Agent) fallBack(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-a.follow.looked:
+	case <-time.After(patience):
+	}
+	if a.desired.Load() != nil {
+		return nil
+	}
 	d, err := a.store.LastGood()
 	if err != nil {
 		a.log.Warn("no last good state to resume from", "err", err)
 	}
 	if d == nil || d.Node != a.cfg.Node {
-		return
+		return nil
 	}
 	if tree, ok := a.follow.src.Cached(d.Revision); ok {
 		d.Root = tree.Dir
 	}
 	a.log.Info("resuming with the last good state", "revision", short(d.Revision))
-	a.setDesired(d, time.Time{})
+	a.desired.CompareAndSwap(nil, d)
+	a.setDesired(a.desired.Load(), time.Time{})
+	return nil
 }
 
 // accept puts a new valid state in force.

@@ -23,6 +23,8 @@ type follower struct {
 	sync    chan struct{}
 	accept  func(ctx context.Context, d *api.Desired, rev source.Revision)
 	refused func(rev source.Revision, c *api.Condition)
+	// looked is closed after the first look at the source, whatever it gave.
+	looked chan struct{}
 
 	have string // revision that was looked at last, good or bad
 	good string // revision that is in force
@@ -30,9 +32,13 @@ type follower struct {
 
 // run follows until ctx ends.
 func (f *follower) run(ctx context.Context) error {
-	failures := 0
+	failures, first := 0, true
 	for {
 		err := f.once(ctx)
+		if first {
+			close(f.looked)
+			first = false
+		}
 		if ctx.Err() != nil {
 			return nil
 		}

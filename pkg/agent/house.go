@@ -1,0 +1,82 @@
+package agent
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// houseEvery is how often what nobody needs any more is dropped from memory and disk.
+const houseEvery = 10 * time.Minute
+
+// keepHouse drops adoptions of containers that are gone, records of jobs that are no
+// longer wanted, and copies of repository files that nothing binds.
+func (a *Agent) keepHouse(ctx context.Context) error {
+	ticker := time.NewTicker(houseEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		a.tidy(ctx)
+	}
+}
+
+func (a *Agent) tidy(ctx context.Context) {
+	obs, d := a.cache.Snapshot(), a.desired.Load()
+	if !obs.Complete || d == nil {
+		return
+	}
+	if err := a.store.DropAdoptions(func(id string) bool { return obs.Containers[id] != nil }); err != nil {
+		a.log.WarnContext(ctx, "old adoptions stay in memory", "err", err)
+	}
+	jobs := wantedJobs(d)
+	if err := a.store.DropJobs(func(key string) bool { return jobs[key] }); err != nil {
+		a.log.WarnContext(ctx, "old jobs stay in memory", "err", err)
+	}
+	if err := a.files.Prune(boundFiles(obs, d)); err != nil {
+		a.log.WarnContext(ctx, "old copies of repository files stay on disk", "err", err)
+	}
+}
+
+func wantedJobs(d *api.Desired) map[string]bool {
+	keys := map[string]bool{}
+	for _, s := range d.Stacks {
+		for _, svc := range s.Services {
+			for _, r := range svc.Replicas {
+				keys[api.JobKey(s.Project, svc.Name, r.Name)] = true
+			}
+		}
+	}
+	return keys
+}
+
+// boundFiles are the digests that a container binds or the desired state wants.
+func boundFiles(obs *api.Observed, d *api.Desired) map[string]bool {
+	keep := map[string]bool{}
+	for _, s := range d.Stacks {
+		for _, svc := range s.Services {
+			for _, r := range svc.Replicas {
+				for _, m := range r.Spec.Mounts {
+					if m.Repo != nil {
+						keep[m.Repo.Digest] = true
+					}
+				}
+			}
+		}
+	}
+	for _, c := range obs.Containers {
+		for _, m := range c.Spec.Mounts {
+			for _, part := range strings.Split(m.Source, "/") {
+				if len(part) == 64 {
+					keep["sha256:"+part] = true
+				}
+			}
+		}
+	}
+	return keep
+}

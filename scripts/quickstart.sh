@@ -1,0 +1,169 @@
+#!/usr/bin/env bash
+# Shows the agent working on this machine: a Docker engine, demonstration images, a copy of
+# desired-state/ as a git repository, the agent on it, a scale by commit, and the status.
+#
+#   quickstart.sh         start (again)
+#   quickstart.sh stop    stop the agent and remove what it made
+set -euo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+home=${KTRDR_QUICKSTART_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/ktrdr-quickstart}
+repo=$home/desired-state
+bin=$top/bin
+export KTRDR_AGENT=unix://$home/agent.sock
+
+say() { printf '\n\033[1m==> %s\033[0m\n' "$*"; }
+
+stop_agent() {
+	[ -f "$home/agent.pid" ] || return 0
+	local pid
+	pid=$(cat "$home/agent.pid")
+	if kill -0 "$pid" 2>/dev/null && grep -q ktrdr-agent "/proc/$pid/cmdline" 2>/dev/null; then
+		kill "$pid"
+		for _ in $(seq 100); do
+			kill -0 "$pid" 2>/dev/null || break
+			sleep 0.1
+		done
+	fi
+	rm -f "$home/agent.pid"
+}
+
+# Removes only what carries the label of the demonstration's node.
+remove_objects() {
+	local ids
+	ids=$(docker ps -aq --filter label=io.ktrdr.node=demo)
+	[ -z "$ids" ] || printf '%s\n' "$ids" | xargs docker rm -f -v >/dev/null
+	ids=$(docker network ls -q --filter label=io.ktrdr.node=demo)
+	[ -z "$ids" ] || printf '%s\n' "$ids" | xargs docker network rm >/dev/null
+	ids=$(docker volume ls -q --filter label=io.ktrdr.node=demo)
+	[ -z "$ids" ] || printf '%s\n' "$ids" | xargs docker volume rm >/dev/null
+}
+
+commit() {
+	git -C "$repo" add -A
+	git -C "$repo" -c user.name=quickstart -c user.email=quickstart@example.org commit -q -m "$1"
+}
+
+random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
+
+make_repository() {
+	local gateway=$1
+	rm -rf "$repo"
+	cp -r "$top/desired-state" "$repo"
+	mkdir -p "$home/data"
+	# The share of the homelab is a folder of the demonstration here.
+	find "$repo/stacks" -name compose.yaml -exec sed -i "s#- /mnt/ktrdr_data#- $home/data#" {} +
+	cat >"$repo/nodes/demo.yaml" <<EOF
+apiVersion: ktrdr.io/v1alpha1
+kind: Node
+metadata:
+  name: demo
+  description: this machine plays node a and node b at once
+spec:
+  hostname: $gateway
+  stacks:
+    - name: core
+    - name: workers
+  variables:
+    BACKEND_HOST: $gateway
+  scale:
+    backtest: 1
+    training: 1
+EOF
+	git -C "$repo" init -q -b main
+	commit "KTRDR on one machine"
+}
+
+write_config() {
+	if [ ! -f "$home/secrets.env" ]; then
+		(
+			umask 077
+			cat >"$home/secrets.env" <<EOF
+DB_USERNAME=ktrdr
+DB_PASSWORD=$(random 16)
+JWT_SECRET=$(random 32)
+GRAFANA_PASSWORD=$(random 12)
+GHCR_TOKEN=unused
+EOF
+		)
+	fi
+	cat >"$home/agent.yaml" <<EOF
+node: demo
+stateDir: $home/state
+socket: $home/agent.sock
+listen: 127.0.0.1:9180
+source:
+  git:
+    url: file://$repo
+    pollInterval: 2s
+secrets:
+  dotenv:
+    file: $home/secrets.env
+EOF
+}
+
+start_agent() {
+	nohup setsid "$bin/ktrdr-agent" run --config "$home/agent.yaml" >"$home/agent.log" 2>&1 </dev/null &
+	echo $! >"$home/agent.pid"
+	for _ in $(seq 100); do
+		[ -S "$home/agent.sock" ] && return 0
+		kill -0 "$(cat "$home/agent.pid")" 2>/dev/null || break
+		sleep 0.1
+	done
+	echo "the agent did not start; its log:" >&2
+	tail -n 20 "$home/agent.log" >&2
+	exit 1
+}
+
+await_converged() {
+	if ! "$bin/ktrdrctl" sync --wait --timeout 180s; then
+		"$bin/ktrdrctl" status || true
+		echo "not converged; the agent's log: $home/agent.log" >&2
+		exit 1
+	fi
+}
+
+if [ "${1:-}" = stop ]; then
+	stop_agent
+	remove_objects
+	rm -rf "$home"
+	(cd "$top" && go run ./test/demo/cmd/demo-images -remove >/dev/null)
+	echo "stopped; containers, networks and volumes of the demonstration are gone"
+	exit 0
+fi
+
+mkdir -p "$home"
+say "Docker engine"
+"$top/scripts/engine.sh"
+say "Build"
+make -s -C "$top" build
+say "Demonstration images (made from scratch, no registry)"
+(cd "$top" && go run ./test/demo/cmd/demo-images)
+say "Desired state: a copy of desired-state/ as a git repository in $repo"
+stop_agent
+gateway=$(docker network inspect bridge --format '{{(index .IPAM.Config 0).Gateway}}')
+make_repository "$gateway"
+write_config
+say "Agent of node demo on it"
+start_agent
+await_converged
+"$bin/ktrdrctl" status
+say "Scale backtest to 3 by a commit"
+sed -i 's/backtest: 1/backtest: 3/' "$repo/nodes/demo.yaml"
+commit "backtest: 3 workers"
+git -C "$repo" log --oneline | head -n 2
+await_converged
+"$bin/ktrdrctl" status
+say "What the backend sees"
+curl -fsS "http://$gateway:8000/api/v1/workers"
+echo
+cat <<EOF
+
+The agent runs on. Try:
+  export KTRDR_AGENT=$KTRDR_AGENT
+  bin/ktrdrctl status --watch
+  docker rm -f backtest-worker-1            # it is back in a moment
+  bin/ktrdrctl events
+  \$EDITOR $repo/nodes/demo.yaml && git -C $repo commit -am 'my change'
+Stop and remove everything: make quickstart-stop
+EOF
