@@ -1,0 +1,137 @@
+package ctl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"charm.land/lipgloss/v2"
+	"github.com/spf13/cobra"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// longPoll is how long the agent may keep a question about new events.
+const longPoll = 30 * time.Second
+
+// lostPause is the time between two tries to reach an agent that went away.
+const lostPause = 2 * time.Second
+
+func (s *session) eventsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "What changed: states, repairs, failures",
+		Long:  "Shows the newest events that the agent keeps (1,000, since its start). There is one for\neach change, not one for each attempt.",
+		Args:  cobra.NoArgs,
+	}
+	format := output(cmd, formatText, formatJSON)
+	follow := cmd.Flags().BoolP("follow", "f", false, "go on with new ones, until interrupted")
+	sinceText := cmd.Flags().String("since", "", "only newer ones: a duration such as 30m, or a time such as 2026-01-31T12:00:00Z")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		from, err := parseSince(time.Now(), *sinceText)
+		if err != nil {
+			return err
+		}
+		c, err := s.client()
+		if err != nil {
+			return err
+		}
+		r := &eventReader{client: c, out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr(), format: *format, from: from}
+		if err := r.read(cmd.Context(), 0); err != nil || !*follow {
+			return err
+		}
+		return r.follow(cmd.Context())
+	}
+	return cmd
+}
+
+// eventReader prints events in their order, each once.
+type eventReader struct {
+	client     *client
+	out, notes io.Writer
+	format     string
+	from       time.Time
+	last       uint64
+}
+
+// read asks for what comes after the last event and prints it; wait is how long the agent
+// may wait for one.
+func (r *eventReader) read(ctx context.Context, wait time.Duration) error {
+	q := url.Values{"after": {strconv.FormatUint(r.last, 10)}}
+	if wait > 0 {
+		q.Set("wait", wait.String())
+	}
+	var events []api.Event
+	if err := r.client.do(ctx, request{method: http.MethodGet, path: "/v1/events", query: q, patience: wait}, &events); err != nil {
+		return err
+	}
+	for _, e := range events {
+		r.last = e.Seq
+		if e.Time.Before(r.from) {
+			continue
+		}
+		if err := r.print(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow goes on until ctx ends, and waits for an agent that restarts.
+func (r *eventReader) follow(ctx context.Context) error {
+	lost := false
+	for ctx.Err() == nil {
+		err := r.read(ctx, longPoll)
+		var unreachable *unreachableError
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.As(err, &unreachable):
+			if !lost {
+				fmt.Fprintln(r.notes, "ktrdrctl: the agent does not answer; waiting for it")
+			}
+			lost = true
+			select {
+			case <-ctx.Done():
+			case <-time.After(lostPause):
+			}
+		case err != nil:
+			return err
+		default:
+			lost = false
+		}
+	}
+	return nil
+}
+
+func (r *eventReader) print(e api.Event) error {
+	if r.format == formatJSON {
+		return json.NewEncoder(r.out).Encode(e)
+	}
+	about := oneLine(e.Stack)
+	if e.Object != "" {
+		if about != "" {
+			about += "/"
+		}
+		about += oneLine(e.Object)
+	}
+	if about == "" {
+		about = "node"
+	}
+	reason := good(oneLine(string(e.Reason)))
+	switch e.Level {
+	case "warn":
+		reason = busy(oneLine(string(e.Reason)))
+	case "error":
+		reason = bad(oneLine(string(e.Reason)))
+	}
+	_, err := lipgloss.Fprintln(r.out, fmt.Sprintf("%s  %-5s  %s  %s  %s",
+		dim(e.Time.Local().Format("2006-01-02 15:04:05")), oneLine(e.Level), reason, about, oneLine(e.Message)))
+	return err
+}

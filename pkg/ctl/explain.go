@@ -1,0 +1,141 @@
+package ctl
+
+import "ktrdr.io/fleet/pkg/api"
+
+// Explanation says what a reason means, and what a person can do about it.
+type Explanation struct {
+	Reason       api.Reason
+	Meaning, Fix string
+}
+
+// fixOf is what to do about a reason; empty when it is unknown.
+func fixOf(r api.Reason) string {
+	for _, e := range Explanations() {
+		if e.Reason == r {
+			return e.Fix
+		}
+	}
+	return ""
+}
+
+// Explanations are those of all reasons, in the order of docs/spec/conditions.md, which a
+// test compares with them. A newer agent may have reasons that are not among them.
+func Explanations() []Explanation { return append(stackReasons(), sourceReasons()...) }
+
+// stackReasons are those of package api.
+func stackReasons() []Explanation { //nolint:funlen // one row for each reason
+	return []Explanation{
+		{"Converged", "Everything was read back from the engine as wanted, and is healthy.",
+			""},
+		{"Progressing", "The agent is working on it, or waits for a container to become healthy.",
+			"Wait; `ktrdrctl plan` shows what is left and `ktrdrctl events -f` what happens."},
+		{"OnHold", "Somebody suspended changes and repairs of the stack.",
+			"End it with `ktrdrctl resume STACK` when the reason is gone."},
+		{"NotObserved", "The agent has not seen the whole engine yet and changes nothing before it has.",
+			"Wait; if it lasts, look at the engine: `systemctl status docker`."},
+		{"DesiredStateInvalid", "The newest revision has mistakes; the last good state stays in force.",
+			"Run `ktrdrctl validate` on the repository, correct what it prints, and push."},
+		{"DesiredStateStale", "The source has not confirmed the desired state for more than ten minutes; the node keeps what it has.",
+			"Mend what the condition of the source beside it says."},
+		{"SourceUnreachable", "The repository could not be read: refused, timed out, name not found, or a server error.",
+			"Check the address, the network and the git server; the agent goes on trying."},
+		{"EngineUnreachable", "The engine does not answer; containers run on, repairs wait.",
+			"Start it: `systemctl status docker`. Check engine.host of the agent's configuration and who may use its socket."},
+		{"EngineTimeout", "The engine accepted a request and did not answer in time.",
+			"Look at the engine's log, the disk and the load: `journalctl -u docker -e`. A hung engine needs a restart."},
+		{"EngineError", "The engine refused or failed an operation; the message is its own.",
+			"Act on the message; the agent tries again with a growing pause."},
+		{"ImageMissing", "The image is not on this machine and may not be pulled, or the registry has no such image.",
+			"Check name and tag, push the image, or change pull_policy."},
+		{"ImagePullDenied", "The registry refused the credentials, or hides the image from them.",
+			"Correct the registry's credentials in fleet.yaml or in the secret store."},
+		{"ImagePullFailed", "The registry did not deliver the image.",
+			"Check the network and the registry; the agent goes on trying, and what runs stays as it is."},
+		{"MountMissing", "A required mount is not mounted, so nothing is started on the empty folder under it.",
+			"Mount it on the host: `mount PATH`, and check /etc/fstab and the file server."},
+		{"MountTimeout", "The file system of a required mount does not answer.",
+			"Bring the file server back; a mount that stays hung needs `umount -f -l PATH` and `mount PATH`."},
+		{"MountNotWritable", "A required mount is there, but can't be written to.",
+			"Remount it writable and check the export and the permissions on the file server."},
+		{"MountWrongGroup", "A required mount belongs to another group than the stack wants.",
+			"Correct the group of the exported folder, or gid in stack.yaml."},
+		{"DataWouldBeLost", "The container can't be replaced, because data would go with it.",
+			"Put the data on a volume or bind it from the host, then let it be recreated; the message names the path. Protection can be relaxed in stack.yaml."},
+		{"ForeignObject", "A container, network or volume of that name exists and is not this agent's; it is never touched.",
+			"Rename one of the two, remove the other, or list its folder in adoptFrom when it is the same project."},
+		{"NameConflict", "The container's name is taken by a container that is not this agent's.",
+			"Remove or rename the other container, or change container_name."},
+		{"PortConflict", "The port on the host is in use.",
+			"Find who has it with `ss -ltnp`, and free it or publish another port."},
+		{"NetworkDiverged", "The network exists with other settings, and containers that are not this agent's use it.",
+			"Disconnect those containers, or correct the network's settings in the Compose file."},
+		{"VolumeDiverged", "The volume exists with other settings; volumes are never recreated, because that loses data.",
+			"Correct the settings in the Compose file, or move the data and remove the volume yourself."},
+		{"ExternalMissing", "A network or volume that the Compose file calls external does not exist.",
+			"Create it, or take `external: true` away so that the agent does."},
+		{"Unhealthy", "The container's healthcheck or the stack's probe fails.",
+			"Read the container's log; the message has the last output of the check."},
+		{"HealthcheckInherited", "A healthcheck that comes with the image fails; it does not restart the container.",
+			"Declare a healthcheck in the Compose file, or disable it there with `disable: true`."},
+		{"CrashLoopBackOff", "The container ends again and again; it is started after growing pauses.",
+			"Read why it ends: `docker logs CONTAINER`. A new revision is tried at once."},
+		{"JobFailed", "A one-shot job ended with an error.",
+			"Read why: `docker logs CONTAINER`. It runs again when its definition changes."},
+		{"DependencyNotReady", "It waits for another service of the stack.",
+			"Look at the service that the message names."},
+		{"DependencyFailed", "A service that it needs failed.",
+			"Mend the service that the message names; this one follows by itself."},
+		{"SecretMissing", "A secret has no value yet, so nothing that uses it is created.",
+			"Create it in the secret store under the name in the message, and check the agent's access."},
+		{"SecretsStale", "Secrets can't be refreshed; the last known values stay in use.",
+			"Bring the secret store back; after a restart of the agent the values are needed again."},
+		{"SecretsInEnvironment", "An adopted container carries the right values in its environment, where `docker inspect` shows them.",
+			"Nothing has to be done: its next change delivers them as files."},
+		{"ContainerUnresponsive", "The engine does not answer about this container; it is left alone.",
+			"A process that hangs in a system call is the usual cause: look for a hung mount, then restart the engine."},
+		{"HookFailed", "A post_start command of the container failed.",
+			"Run it by hand with `docker exec` and correct it."},
+		{"StateCorrupt", "The agent's own memory was damaged; it started with an empty one and kept the old file.",
+			"Check the disk. Holds and adoptions have to be made again where they are missed."},
+		{"DiskFull", "There is no space left.",
+			"Free some: `df -h`, `docker system df`, `docker image prune`."},
+		{"UnsupportedByEngine", "This engine is too old for an attribute of the Compose file, or does not know it.",
+			"Upgrade the engine, or take the attribute out."},
+	}
+}
+
+// sourceReasons are those of the errors of package source, which ktrdrctl does not link.
+func sourceReasons() []Explanation {
+	return []Explanation{
+		{"AuthenticationFailed", "The git server refused the token or the key.",
+			"Renew the token file or the deploy key of the agent's configuration."},
+		{"RepositoryNotFound", "The git server has no such repository, or hides it from these credentials.",
+			"Correct source.git.url, or give the credentials access."},
+		{"BranchNotFound", "The repository has no such branch, or no commit.",
+			"Push the branch, or correct source.git.branch."},
+		{"PathNotFound", "The folder, or the sub-folder in the repository, does not exist.",
+			"Correct source.dir.path or subFolder in the agent's configuration."},
+		{"SignatureInvalid", "The newest commit is signed by none of the configured keys, or was changed.",
+			"Find out who made the commit; sign it anew, or add the key to the agent's configuration."},
+		{"SignatureMissing", "Signatures are required, and the newest commit has none.",
+			"Sign the commit: `git commit --amend -S`, and push."},
+		{"HostKeyUnknown", "known_hosts has no key for the ssh host.",
+			"Add the host's key to knownHostsFile after comparing it with the server's."},
+		{"HostKeyMismatch", "The ssh host shows another key than known_hosts has: a new server, or somebody in between.",
+			"Compare the key with the server's before you replace it in knownHostsFile."},
+		{"CacheCorrupt", "The local copy of the repository is unreadable, even after it was cloned again.",
+			"Check the disk below the agent's stateDir."},
+		{"CertificateInvalid", "The certificate of the https server is not trusted, expired, or of another name.",
+			"Renew the certificate, or name its authority in source.git.caFile."},
+		{"TooLarge", "The repository is larger than the agent takes.",
+			"Remove large files; desired state is text."},
+		{"InvalidSource", "The repository holds what can't be used, or the source is configured wrongly.",
+			"Act on the message: submodules, sockets and devices can't be used."},
+		{"SourceChanging", "The folder was written to during every attempt to copy it.",
+			"Wait until whatever writes there is done, or write to another folder and rename it."},
+		{"StorageFailed", "This machine could not read or write its copy of the repository.",
+			"Check space and permissions below the agent's stateDir: `df -h`."},
+		{"Canceled", "The look at the source was ended before it was done.",
+			"Nothing has to be done; the next look follows."},
+	}
+}

@@ -1,0 +1,110 @@
+package ctl
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/plan"
+)
+
+func (s *session) planCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "plan [DIR]",
+		Short: "What the agent is about to do, or would do with a folder",
+		Long: "Without DIR, shows what the agent has left to do. With DIR, sends that desired-state\n" +
+			"folder to the agent and shows what it would do with it on its live engine; nothing is\n" +
+			"changed. Ends with 0 when there is nothing to do, with 2 when there is.",
+		Args: cobra.MaximumNArgs(1),
+	}
+	format := output(cmd, formatText, formatJSON)
+	stack := cmd.Flags().String("stack", "", "show this stack only")
+	_ = cmd.RegisterFlagCompletionFunc("stack", s.completeStacks)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := s.client()
+		if err != nil {
+			return err
+		}
+		var plans []*plan.Plan
+		if len(args) == 0 {
+			plans, err = c.plans(cmd.Context(), *stack)
+		} else {
+			var archive []byte
+			if archive, err = pack(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			plans, err = c.planTree(cmd.Context(), archive)
+			plans, err = onlyStack(plans, *stack, err)
+		}
+		if err != nil {
+			return err
+		}
+		if err := (view{cmd.OutOrStdout(), *format}).plans(plans); err != nil {
+			return err
+		}
+		return planVerdict(plans)
+	}
+	return cmd
+}
+
+func onlyStack(plans []*plan.Plan, stack string, err error) ([]*plan.Plan, error) {
+	if err != nil || stack == "" {
+		return plans, err
+	}
+	kept := slices.DeleteFunc(plans, func(p *plan.Plan) bool { return p.Stack != stack })
+	if len(kept) == 0 {
+		return nil, fmt.Errorf("the folder has no stack %q for this node", stack)
+	}
+	return kept, nil
+}
+
+func planVerdict(plans []*plan.Plan) error {
+	blocked := false
+	for _, p := range plans {
+		if len(p.Ops) > 0 {
+			return exitCode(exitPending)
+		}
+		blocked = blocked || slices.ContainsFunc(p.Status.Conditions, isBlocked)
+	}
+	if blocked {
+		return exitCode(exitBlocked)
+	}
+	return nil
+}
+
+func isBlocked(c api.Condition) bool { return c.Status && c.Type == api.ConditionBlocked }
+
+func (v view) plans(plans []*plan.Plan) error {
+	if slices.Contains(plans, nil) {
+		return errors.New("the agent's answer has an empty plan: is it of another version?")
+	}
+	if v.format == formatJSON {
+		if plans == nil {
+			plans = []*plan.Plan{}
+		}
+		return v.data(plans)
+	}
+	if len(plans) == 0 {
+		return v.line("no stacks")
+	}
+	for _, p := range plans {
+		text := strings.TrimRight(p.String(), "\n")
+		if p.Held {
+			text += "\n     on hold: nothing of this runs before ktrdrctl resume " + p.Stack
+		}
+		for _, c := range p.Status.Conditions {
+			text += "\n     " + c.Type + " " + string(c.Reason) + " " + c.Object + ": " + c.Message
+			if fix := fixOf(c.Reason); fix != "" {
+				text += "\n         fix: " + fix
+			}
+		}
+		if err := v.line(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"charm.land/fang/v2"
+	"github.com/spf13/cobra"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// Process is what a run of ktrdrctl has from its process.
+type Process struct {
+	Args           []string // without the program's name
+	Env            func(name string) string
+	Stdout, Stderr io.Writer
+}
+
+const (
+	defaultAgent   = "unix:///run/ktrdr/agent.sock"
+	agentVariable  = "KTRDR_AGENT"
+	requestTimeout = 10 * time.Second
+)
+
+// session is what all verbs share.
+type session struct {
+	process Process
+	agent   string
+	timeout time.Duration
+}
+
+// Main runs one command and returns its exit code. The end of ctx interrupts it.
+func Main(ctx context.Context, p Process) int {
+	root := newRoot(&session{process: p})
+	root.SetArgs(p.Args)
+	root.SetOut(p.Stdout)
+	root.SetErr(p.Stderr)
+	err := fang.Execute(ctx, root,
+		fang.WithVersion(api.Version), fang.WithCommit(api.Commit), fang.WithoutManpage(),
+		fang.WithErrorHandler(func(w io.Writer, _ fang.Styles, err error) { writeError(w, err) }))
+	return codeOf(err)
+}
+
+func writeError(w io.Writer, err error) {
+	var code exitCode
+	if !errors.As(err, &code) {
+		fmt.Fprintln(w, "ktrdrctl:", printable(err.Error()))
+	}
+}
+
+func newRoot(s *session) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ktrdrctl",
+		Short: "See and steer what a ktrdr agent does",
+		Long:  "ktrdrctl talks to one agent: over its Unix socket on the same machine, or for reading over HTTP.",
+		Example: `ktrdrctl status
+ktrdrctl validate desired-state
+ktrdrctl plan desired-state
+ktrdrctl hold core --for 2h --why "database maintenance"`,
+	}
+	agent := s.process.Env(agentVariable)
+	if agent == "" {
+		agent = defaultAgent
+	}
+	root.PersistentFlags().StringVar(&s.agent, "agent", agent, "address of the agent, unix:///path or http://host:port ("+agentVariable+")")
+	root.PersistentFlags().DurationVar(&s.timeout, "timeout", requestTimeout, "time limit of one request")
+	root.AddCommand(
+		s.statusCommand(), s.validateCommand(), s.planCommand(), s.holdCommand(), s.resumeCommand(),
+		s.eventsCommand(), s.syncCommand(), s.versionCommand(),
+		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitHelp},
+	)
+	return root
+}
+
+// output adds -o with the formats that a verb knows, the first as default, and returns
+// where the choice ends up.
+func output(cmd *cobra.Command, formats ...string) *string {
+	choice := formats[0]
+	cmd.Flags().StringVarP(&choice, "output", "o", formats[0], "format: "+strings.Join(formats, ", "))
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	check := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		for _, f := range formats {
+			if f == choice {
+				if check != nil {
+					return check(cmd, args)
+				}
+				return nil
+			}
+		}
+		return fmt.Errorf("-o %s: write one of %s", choice, strings.Join(formats, ", "))
+	}
+	return &choice
+}
+
+// completeStacks completes the name of a stack; an agent that does not answer completes
+// nothing.
+func (s *session) completeStacks(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	c, err := s.client()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
+	defer cancel()
+	st, err := c.status(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	names := make([]string, 0, len(st.Stacks))
+	for i := range st.Stacks {
+		names = append(names, st.Stacks[i].Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

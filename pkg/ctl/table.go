@@ -1,0 +1,168 @@
+package ctl
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"charm.land/lipgloss/v2"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+func (v view) statusTable(st *api.NodeStatus) error {
+	parts := []string{strings.Join(nodeLines(st), "\n")}
+	if len(st.Stacks) > 0 {
+		parts = append(parts, stackTable(st, v.format == formatWide))
+	}
+	if list := troubles(st); len(list) > 0 {
+		parts = append(parts, strings.Join(list, "\n"))
+	}
+	_, err := lipgloss.Fprintln(v.out, strings.Join(parts, "\n\n"))
+	return err
+}
+
+// nodeLines say who speaks and what is in force there.
+func nodeLines(st *api.NodeStatus) []string {
+	revision := "no desired state yet"
+	if st.Revision != "" {
+		revision = "revision " + short(st.Revision)
+		if !st.RevisionTime.IsZero() {
+			revision += " (" + since(st.Time, st.RevisionTime) + " old)"
+		}
+	}
+	if st.SourceRevision != "" && st.SourceRevision != st.Revision {
+		revision += ", " + busy("source is at "+short(st.SourceRevision))
+	}
+	if !st.SourceCheckAt.IsZero() {
+		revision += ", looked " + since(st.Time, st.SourceCheckAt) + " ago"
+	}
+	engine := bad("engine does not answer")
+	if st.Engine.Reachable {
+		engine = fmt.Sprintf("engine %s (API %s, %s)", dash(st.Engine.Version), dash(st.Engine.APIVersion), dash(st.Engine.Driver))
+	}
+	ready := ""
+	if !st.Ready {
+		ready = "  " + busy("not ready")
+	}
+	return []string{fmt.Sprintf("%s  %s  %s  agent %s%s", bold("node "+oneLine(st.Node)), revision, engine, dash(st.Version), ready)}
+}
+
+func dash(text string) string {
+	if text = oneLine(text); text == "" {
+		return "-"
+	}
+	return text
+}
+
+func stackTable(st *api.NodeStatus, wide bool) string { //nolint:revive // the format decides about columns, not about what happens
+	headers := []string{"STACK", "SERVICE", "CONTAINER", "STATE", "HEALTH", "IMAGE", "REASON", "AGE"}
+	if wide {
+		headers = append(headers, "RESTARTS", "ID", "WANTED", "MESSAGE")
+	}
+	var rows [][]string
+	for i := range st.Stacks {
+		stack := &st.Stacks[i]
+		if len(stack.Services) == 0 {
+			rows = append(rows, padded([]string{oneLine(stack.Name), "-", "-", "-", "-", "-", reasonText(stack.Reason), "-"}, len(headers)))
+		}
+		for j := range stack.Services {
+			svc := &stack.Services[j]
+			row := []string{
+				oneLine(stack.Name), dash(svc.Service), dash(svc.Container), dash(svc.State), healthText(svc.Health),
+				image(svc), reasonText(svc.Reason), since(st.Time, svc.StartedAt),
+			}
+			if wide {
+				row = append(row, strconv.Itoa(svc.Restarts), dash(short(svc.ID)), dash(short(svc.Wanted)), dash(svc.Message))
+			}
+			rows = append(rows, row)
+		}
+	}
+	return columns(headers, rows)
+}
+
+func padded(row []string, n int) []string {
+	for len(row) < n {
+		row = append(row, "-")
+	}
+	return row
+}
+
+// image is the last part of the reference with its tag, and what runs of it.
+func image(svc *api.ServiceStatus) string {
+	name, _, _ := strings.Cut(oneLine(svc.Image), "@")
+	name = name[strings.LastIndexByte(name, '/')+1:]
+	switch {
+	case svc.Actual == "" && svc.Wanted == "":
+		return dash(name)
+	case svc.Actual == "" || svc.Actual == svc.Wanted || svc.Wanted == "":
+		digest := svc.Actual
+		if digest == "" {
+			digest = svc.Wanted
+		}
+		return name + " " + dim(short(digest))
+	}
+	return name + " " + busy(short(svc.Actual)+" -> "+short(svc.Wanted))
+}
+
+// troubles are all that is not as wanted, each with its fix.
+func troubles(st *api.NodeStatus) []string {
+	var list []string
+	for _, c := range st.Conditions {
+		list = append(list, trouble(st.Time, "node", c)...)
+	}
+	for _, m := range st.Mounts {
+		if !m.OK {
+			list = append(list, trouble(st.Time, "mount", api.Condition{
+				Type: api.ConditionDegraded, Status: true, Reason: m.Reason, Message: m.Message, Object: m.Path,
+			})...)
+		}
+	}
+	for i := range st.Stacks {
+		list = append(list, stackTroubles(st.Time, &st.Stacks[i])...)
+	}
+	return list
+}
+
+func stackTroubles(now time.Time, s *api.StackStatus) []string {
+	var list []string
+	if h := s.Hold; h != nil {
+		until := "until resumed"
+		if !h.Until.IsZero() {
+			until = "until " + h.Until.Local().Format("2006-01-02 15:04:05")
+		}
+		list = append(list, fmt.Sprintf("%s  %s  %s, %s: %s", busy("OnHold"), oneLine(s.Name), until, dash(h.Who), oneLine(h.Why)),
+			"    "+dim("fix: ")+"ktrdrctl resume "+oneLine(s.Name))
+	}
+	for _, c := range s.Conditions {
+		list = append(list, trouble(now, s.Name, c)...)
+	}
+	if !s.Converged && len(list) == 0 && s.Message != "" {
+		list = append(list, fmt.Sprintf("%s  %s  %s", reasonText(s.Reason), oneLine(s.Name), oneLine(s.Message)))
+	}
+	return list
+}
+
+// trouble is a condition in two lines: what is, and what to do about it.
+func trouble(now time.Time, owner string, c api.Condition) []string {
+	if !c.Status || c.Type == api.ConditionConverged {
+		return nil
+	}
+	about := oneLine(owner)
+	if c.Object != "" {
+		about += "/" + oneLine(c.Object)
+	}
+	head := busy(oneLine(c.Type) + " " + oneLine(string(c.Reason)))
+	if c.Type == api.ConditionBlocked {
+		head = bad(oneLine(c.Type) + " " + oneLine(string(c.Reason)))
+	}
+	if !c.Since.IsZero() {
+		about += dim(" (" + since(now, c.Since) + ")")
+	}
+	lines := []string{fmt.Sprintf("%s  %s  %s", head, about, oneLine(c.Message))}
+	if fix := fixOf(c.Reason); fix != "" {
+		lines = append(lines, "    "+dim("fix: ")+fix)
+	}
+	return lines
+}
