@@ -80,3 +80,30 @@ func (*Files) intact(at place) bool {
 	}
 	return true
 }
+
+// mended takes a copy that has the right content but looks different (no note since a
+// crash, restored from a backup, modes changed) as it is, with the right modes: putting
+// another one in its place would leave running containers with the old one.
+func (f *Files) mended(at place, digest string) bool {
+	if verify(filepath.Dir(at.host), at.base, digest) != nil {
+		return false
+	}
+	err := filepath.WalkDir(at.host, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		mode := fs.FileMode(fileMode)
+		switch {
+		case entry.IsDir():
+			mode = folderMode
+		case info.Mode()&0o111 != 0:
+			mode = executableMode
+		}
+		return os.Chmod(name, mode)
+	})
+	return err == nil && f.notice(at) == nil
+}

@@ -60,6 +60,7 @@ type scanner struct {
 	// want is the bucket to find among the entries of the root; nil while its own are read.
 	want, found []byte
 	values      map[string][]byte
+	taken       uint64 // bytes of keys and values
 }
 
 func (s *scanner) fault(format string, args ...any) {
@@ -197,7 +198,11 @@ func (s *scanner) leaf(page []byte, at int) {
 	case s.want != nil:
 	case isBucket:
 		s.fault("a bucket inside of the bucket")
+	case s.taken+end-from > uint64(len(s.data)):
+		// Entries that overlap would multiply: a small file must not fill the memory.
+		s.fault("the entries are larger than the file")
 	default:
+		s.taken += end - from
 		s.values[string(key)] = bytes.Clone(value)
 	}
 }

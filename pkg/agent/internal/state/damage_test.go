@@ -1,0 +1,206 @@
+package state_test
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"ktrdr.io/fleet/pkg/agent/internal/state"
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// sample returns a state file that has seen many writes, the copy of the key beside it,
+// and what is in it.
+func sample(t testing.TB) (file, key []byte, want content) {
+	t.Helper()
+	dir := t.TempDir()
+	s := open(t, dir)
+	fill(t, s)
+	for i := range 60 {
+		ok(t, s.SetLastGood(&api.Desired{Revision: "r", Node: bulk(i)}), s.SetAdoption(bulk(i%7), state.Adoption{SpecHash: "v1:x"}))
+	}
+	want = read(t, s)
+	ok(t, s.Close())
+	file, err := os.ReadFile(filepath.Join(dir, "state.db"))
+	ok(t, err)
+	key, err = os.ReadFile(filepath.Join(dir, "node.key"))
+	ok(t, err)
+	return file, key, want
+}
+
+// reopen opens a folder with these files; it must succeed whatever they hold.
+func reopen(t testing.TB, file, key []byte) (got content, healed, dir string) {
+	t.Helper()
+	dir, err := os.MkdirTemp(t.TempDir(), "")
+	ok(t, err)
+	if file != nil {
+		ok(t, os.WriteFile(filepath.Join(dir, "state.db"), file, 0o600))
+	}
+	if key != nil {
+		ok(t, os.WriteFile(filepath.Join(dir, "node.key"), key, 0o600))
+	}
+	s := open(t, dir)
+	got = read(t, s)
+	healed = s.Healed()
+	ok(t, s.SetJob("writable", "yes"), s.Close())
+	again := open(t, dir)
+	if told := again.Healed(); told != "" || again.Jobs()["writable"] != "yes" {
+		t.Fatalf("not mended: healed again (%s), jobs %v", told, again.Jobs())
+	}
+	ok(t, again.Close())
+	return got, healed, dir
+}
+
+func subset[V any](t testing.TB, what string, got, want map[string]V) {
+	t.Helper()
+	for key, value := range got {
+		if diff := cmp.Diff(want[key], value); diff != "" {
+			t.Errorf("%s %s is wrong:\n%s", what, key, diff)
+		}
+	}
+}
+
+// Whatever happens to the file: either everything is right, or Healed tells and what is
+// there is right. Adoption of a wrong hash would keep a wrong container for ever.
+func TestDamageIsNeverBelieved(t *testing.T) {
+	file, key, want := sample(t)
+	healedRuns, intactRuns := 0, 0
+	rapid.Check(t, func(r *rapid.T) {
+		damaged := damage(r, file)
+		got, healed, dir := reopen(t, damaged, key)
+		if diff := cmp.Diff(want, got); healed == "" && diff != "" {
+			r.Fatalf("wrong content and not a word:\n%s", diff)
+		}
+		aside, _ := filepath.Glob(filepath.Join(dir, "state.db.corrupt-*"))
+		if (healed != "") != (len(aside) == 1) {
+			r.Fatalf("healed %q with %d files set aside", healed, len(aside))
+		}
+		if healed == "" {
+			intactRuns++
+			return
+		}
+		healedRuns++
+		if kept, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(kept, damaged) {
+			r.Fatalf("the file set aside is not the damaged one: %v", err)
+		}
+		if !bytes.Equal(got.NodeKey, want.NodeKey) {
+			r.Fatal("the node's key changed although its second copy is intact")
+		}
+		subset(t, "adoption", got.Adoptions, want.Adoptions)
+		subset(t, "job", got.Jobs, want.Jobs)
+		subset(t, "hold", got.Holds, want.Holds)
+		subset(t, "hook", got.Hooks, want.Hooks)
+	})
+	if healedRuns == 0 || intactRuns == 0 {
+		t.Errorf("%d healed and %d intact: the test looks at one side only", healedRuns, intactRuns)
+	}
+}
+
+func damage(r *rapid.T, file []byte) []byte {
+	damaged := bytes.Clone(file)
+	for range rapid.IntRange(1, 3).Draw(r, "hits") {
+		if len(damaged) == 0 {
+			break
+		}
+		at := rapid.IntRange(0, len(damaged)-1).Draw(r, "at")
+		switch rapid.IntRange(0, 4).Draw(r, "kind") {
+		case 0:
+			damaged = damaged[:at]
+		case 1: // a lost page
+			clear(damaged[at&^4095 : min(len(damaged), at&^4095+4096)])
+		case 2: // a page in the wrong place
+			from := rapid.IntRange(0, (len(damaged)-1)/4096).Draw(r, "from") * 4096
+			copy(damaged[at&^4095:], bytes.Clone(damaged[from:min(len(damaged), from+4096)]))
+		case 3: // headers of pages, where every byte counts
+			at = at&^4095 + rapid.IntRange(0, 200).Draw(r, "offset")
+			if at < len(damaged) {
+				damaged[at] ^= 1 << rapid.IntRange(0, 7).Draw(r, "bit")
+			}
+		default:
+			damaged[at] ^= 1 << rapid.IntRange(0, 7).Draw(r, "bit")
+		}
+	}
+	return damaged
+}
+
+func TestDamageOfTheKey(t *testing.T) {
+	file, key, want := sample(t)
+	flipped := bytes.Clone(key)
+	flipped[len(flipped)-1] ^= 1
+	cases := []struct {
+		name      string
+		file, key []byte
+		same      bool
+		healed    string
+	}{
+		{"second copy lost", file, nil, true, ""},
+		{"second copy damaged", file, flipped, true, ""},
+		{"second copy cut off", file, key[:5], true, ""},
+		{"state lost", nil, key, true, ""},
+		{"state empty", []byte{}, key, true, "damaged"},
+		{"both damaged", file[:100], flipped, false, "key is lost"},
+		{"nothing there", nil, nil, false, ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			got, healed, dir := reopen(t, c.file, c.key)
+			if same := bytes.Equal(got.NodeKey, want.NodeKey); same != c.same {
+				t.Errorf("same key: %v, want %v", same, c.same)
+			}
+			if !strings.Contains(healed, c.healed) || c.healed == "" && healed != "" {
+				t.Errorf("healed %q, want %q", healed, c.healed)
+			}
+			// Both copies are there again.
+			ok(t, os.Remove(filepath.Join(dir, "state.db")))
+			if again := read(t, open(t, dir)); !bytes.Equal(again.NodeKey, got.NodeKey) {
+				t.Error("the second copy was not mended")
+			}
+		})
+	}
+}
+
+func TestDamagedFilesDontPileUp(t *testing.T) {
+	dir := t.TempDir()
+	for range 6 {
+		ok(t, os.WriteFile(filepath.Join(dir, "state.db"), []byte("damaged"), 0o600))
+		s := open(t, dir)
+		if s.Healed() == "" {
+			t.Fatal("not a word")
+		}
+		ok(t, s.Close())
+	}
+	aside, err := filepath.Glob(filepath.Join(dir, "state.db.corrupt-*"))
+	ok(t, err)
+	if len(aside) != 3 {
+		t.Errorf("%d damaged files are kept, want 3", len(aside))
+	}
+}
+
+func TestFolderInPlaceOfTheFile(t *testing.T) {
+	dir := t.TempDir()
+	ok(t, os.MkdirAll(filepath.Join(dir, "state.db", "x"), 0o700))
+	s := open(t, dir)
+	if s.Healed() == "" {
+		t.Error("not a word")
+	}
+	ok(t, s.SetJob("a", "b"))
+}
+
+func FuzzOpen(f *testing.F) {
+	file, _, _ := sample(f)
+	f.Add(file)
+	f.Add(file[:9000])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		dir := t.TempDir()
+		ok(t, os.WriteFile(filepath.Join(dir, "state.db"), data, 0o600))
+		s, err := state.Open(state.Config{Dir: dir}, slog.New(slog.DiscardHandler))
+		ok(t, err, s.Close())
+	})
+}
