@@ -71,11 +71,14 @@ func (c *Client) sawVersion(version string) {
 	}
 }
 
-// session returns the present session or negotiates one.
+// session returns the present session or negotiates one, within Config.Query even where
+// the call itself has no limit.
 func (c *Client) session(ctx context.Context) (*session, error) {
 	if s := c.current.Load(); s != nil {
 		return s, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Query)
+	defer cancel()
 	select {
 	case c.negotiating <- struct{}{}:
 		defer func() { <-c.negotiating }()

@@ -63,7 +63,7 @@ func (c *Client) fail(ctx context.Context, what call, err error) error {
 		failure.Err = context.Canceled
 	case v.sentinel == nil:
 		failure.Err = errors.New(text)
-	case text == "" || errors.Is(v.sentinel, ErrTimeout):
+	case text == "" || text == v.sentinel.Error() || errors.Is(v.sentinel, ErrTimeout):
 		failure.Err = v.sentinel
 	default:
 		failure.Err = fmt.Errorf("%w: %s", v.sentinel, text)
@@ -99,6 +99,8 @@ func classify(ctx context.Context, err error) verdict {
 		return verdict{nil, api.Transient, api.ReasonEngineFailed}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return verdict{ErrTimeout, api.Transient, api.ReasonEngineHung}
+	case errors.Is(err, ErrOverflow):
+		return verdict{ErrOverflow, api.Transient, api.ReasonEngineFailed}
 	case isUnreachable(err):
 		return verdict{ErrUnreachable, api.Transient, api.ReasonEngineDown}
 	}
@@ -152,6 +154,10 @@ func classifyForbidden(err error) verdict {
 func isUnreachable(err error) bool {
 	if client.IsErrConnectionFailed(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return !errors.Is(err, errBody)
+	}
+	if strings.HasSuffix(err.Error(), io.ErrUnexpectedEOF.Error()) {
+		// The client's Info loses the cause.
+		return true
 	}
 	_, network := errors.AsType[*net.OpError](err)
 	return network || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
