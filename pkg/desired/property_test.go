@@ -1,7 +1,6 @@
 package desired_test
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -114,40 +113,47 @@ func TestScaleKeepsIdentity(t *testing.T) {
 	})
 }
 
-// FuzzKinds feeds one file of each kind with anything: an error is *Error with places, the
-// same each time, and no file makes it panic or loop.
+// FuzzKinds feeds a file of each kind with anything: an error is *Error with places, the same
+// each time, and no file makes it panic or loop.
 func FuzzKinds(f *testing.F) {
-	for _, name := range []string{"fleet.yaml", "nodes/a.yaml", "stacks/core/stack.yaml", "stacks/workers/stack.yaml"} {
-		data, err := os.ReadFile(filepath.Join(sample(f), name))
+	files := []string{"fleet.yaml", "nodes/n.yaml", "stacks/s/stack.yaml"}
+	archive, err := txtar.ParseFile("testdata/order/repository.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range archive.Files {
+		if kind := slices.Index(files, file.Name); kind >= 0 {
+			f.Add(byte(kind), file.Data)
+		}
+	}
+	for kind := range files {
+		for _, seed := range []string{"", "a: &a [*a]", "<<: {a: b}", "spec: {variables: {A: '${A}', B: '{{ op://x }}'}}", "? [a]\n: b", "--- \n---\n"} {
+			f.Add(byte(kind), []byte(seed))
+		}
+	}
+	root := repo(f, "stacks: [{name: s}]", "{}", "services: {a: {image: a}}")
+	var valid [][]byte
+	for _, name := range files {
+		data, err := os.ReadFile(filepath.Join(root, name))
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(data)
+		valid = append(valid, data)
 	}
-	for _, seed := range []string{"", "a: &a [*a]", "<<: {a: b}", "spec: {variables: {A: ${A}, B: '{{ op://x }}'}}", "? [a]\n: b", "--- \n---\n", "spec: &s {x: *s}"} {
-		f.Add([]byte(seed))
-	}
-	root := f.TempDir()
-	copyTree(f, sample(f), root)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, name := range []string{"fleet.yaml", "nodes/a.yaml", "stacks/workers/stack.yaml"} {
-			if err := os.WriteFile(filepath.Join(root, name), data, 0o600); err != nil {
+	f.Fuzz(func(t *testing.T, kind byte, data []byte) {
+		chosen := int(kind) % len(files)
+		for i, name := range files {
+			content := valid[i]
+			if i == chosen {
+				content = data
+			}
+			if err := os.WriteFile(filepath.Join(root, name), content, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
-		_, first := desired.Validate(t.Context(), root)
-		_, second := desired.Validate(t.Context(), root)
-		var all *desired.Error
-		if !errors.As(first, &all) {
-			t.Fatalf("one file can't be of three kinds, but the error is %v", first)
-		}
-		for _, p := range all.Problems {
-			if p.File == "" || p.Line < 1 || p.Column < 1 || p.Message == "" {
-				t.Errorf("problem without a place: %+v", p)
-			}
-		}
-		if second == nil || first.Error() != second.Error() {
-			t.Errorf("two reports on one repository differ:\n%v\n%v", first, second)
+		first, second := report(t, root), report(t, root)
+		if first != second {
+			t.Errorf("two reports on one repository differ:\n%s\n%s", first, second)
 		}
 	})
 }
