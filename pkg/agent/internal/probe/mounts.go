@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -73,7 +74,8 @@ func (m *Mounts) Hung() int {
 }
 
 // Probe implements Prober: the path is a mount point of the wanted type, its file system
-// answers, and is writable and of the right group where that is asked for.
+// answers, and is writable and of the right group where that is asked for. Reasons: MountMissing,
+// MountTimeout, MountNotWritable, MountWrongGroup; NotObserved when that can't be told.
 func (m *Mounts) Probe(ctx context.Context, mount api.RequiredMount) api.MountState {
 	reason, message := m.probe(ctx, mount)
 	return api.MountState{OK: reason == "", Reason: reason, Message: message, CheckedAt: time.Now()}
@@ -94,7 +96,11 @@ func (m *Mounts) probe(ctx context.Context, mount api.RequiredMount) (api.Reason
 		Path: mount.Path, Writable: mount.Writable, GID: mount.GID, Timeout: timeout,
 	})
 	if err != nil {
-		return api.ReasonMountHung, fmt.Sprintf("%s (%s): %v", mount.Path, kind, err)
+		reason = api.ReasonNotObserved
+		if errors.Is(err, errSlow) {
+			reason = api.ReasonMountHung
+		}
+		return reason, fmt.Sprintf("%s (%s): %v", mount.Path, kind, err)
 	}
 	if answer.Reason == "" && kind == "autofs" && mount.Type != "autofs" {
 		// The helper's access made the automounter mount the real thing, or not.
@@ -112,7 +118,7 @@ func (m *Mounts) mounted(mount api.RequiredMount) (kind string, reason api.Reaso
 	kind, found, err := mountedType(m.config.MountInfo, mount.Path)
 	switch {
 	case err != nil:
-		return "", api.ReasonMountMissing, fmt.Sprintf("can't tell whether %s is mounted: %v", mount.Path, err)
+		return "", api.ReasonNotObserved, fmt.Sprintf("can't tell whether %s is mounted: %v", mount.Path, err)
 	case !found:
 		return "", api.ReasonMountMissing, fmt.Sprintf("nothing is mounted at %s: run `mount %s`, and check /etc/fstab and the file server", mount.Path, mount.Path)
 	case kind != "autofs" && !typeMatches(mount.Type, kind):

@@ -54,9 +54,10 @@ func (m *Mounts) ask(ctx context.Context, want request) (answer, error) {
 		select {
 		case <-r.done:
 		case <-ctx.Done():
-			if errors.Is(context.Cause(ctx), errSlow) {
-				m.abandon(r)
+			if !errors.Is(context.Cause(ctx), errSlow) {
+				return answer{}, context.Cause(ctx)
 			}
+			m.abandon(r)
 			return answer{}, fmt.Errorf("%w within %s: %s", errSlow, want.Timeout, hungFix)
 		}
 		if r.request.same(want) {
