@@ -103,14 +103,14 @@ func sameAddress(a, b string) bool {
 func (c *composeFiles) port(service string, port api.Port) Problem {
 	c.parse()
 	base := "services." + service + ".ports"
-	for i := len(c.indexes) - 1; i >= 0; i-- {
-		for scalar := range c.indexes[i].Scalars() {
+	for _, index := range slices.Backward(c.indexes) {
+		for scalar := range index.Scalars() {
 			if !strings.HasPrefix(scalar.Path, base+"[") || !strings.Contains(scalar.Value, port.Published) {
 				continue
 			}
 			at := scalar.Path[:strings.Index(scalar.Path, "]")+1]
-			line, column := c.indexes[i].At(at)
-			return Problem{File: c.indexes[i].File(), Line: line, Column: column, Path: at}
+			line, column := index.At(at)
+			return Problem{File: index.File(), Line: line, Column: column, Path: at}
 		}
 	}
 	return c.at(base)

@@ -74,7 +74,7 @@ func (t *tree) stackExists(n *node, i int, r *report) bool {
 	if t.isFolder(stacksFolder + "/" + name) {
 		return true
 	}
-	entries, err := t.list(stacksFolder, maxStacks)
+	entries, err := t.list(stacksFolder)
 	if err != nil {
 		r.add(Problem{File: stacksFolder, Line: 1, Column: 1, Message: err.Error()})
 		return false

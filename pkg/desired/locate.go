@@ -1,6 +1,7 @@
 package desired
 
 import (
+	"slices"
 	"strings"
 
 	"ktrdr.io/fleet/pkg/desired/yamlpos"
@@ -19,8 +20,8 @@ type composeFiles struct {
 func (c *composeFiles) at(path string) Problem {
 	c.parse()
 	for known := path; known != ""; known = known[:max(strings.LastIndexAny(known, ".["), 0)] {
-		for i := len(c.indexes) - 1; i >= 0; i-- {
-			if index := c.indexes[i]; index.Has(known) {
+		for _, index := range slices.Backward(c.indexes) {
+			if index.Has(known) {
 				line, column := index.At(known)
 				return Problem{File: index.File(), Line: line, Column: column, Path: path}
 			}
@@ -45,11 +46,11 @@ func (c *composeFiles) has(path string) bool {
 func (c *composeFiles) environment(service, key string) Problem {
 	c.parse()
 	base := "services." + service + ".environment"
-	for i := len(c.indexes) - 1; i >= 0; i-- {
-		for scalar := range c.indexes[i].Scalars() {
+	for _, index := range slices.Backward(c.indexes) {
+		for scalar := range index.Scalars() {
 			name, _, _ := strings.Cut(scalar.Value, "=")
 			if strings.HasPrefix(scalar.Path, base+"[") && name == key {
-				return Problem{File: c.indexes[i].File(), Line: scalar.Line, Column: scalar.Column, Path: scalar.Path}
+				return Problem{File: index.File(), Line: scalar.Line, Column: scalar.Column, Path: scalar.Path}
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package desired
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,7 +75,7 @@ func (s *stack) checkPools() {
 		}
 		services := pool.Services
 		if pool.Template != "" {
-			services = append(services[:len(services):len(services)], pool.Template)
+			services = append(slices.Clip(services), pool.Template)
 		}
 		for _, service := range services {
 			if other, taken := owner[service]; taken {

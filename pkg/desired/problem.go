@@ -27,8 +27,7 @@ func (r *report) warn(warnings ...Problem) { r.warnings = append(r.warnings, war
 
 // addError takes over the problems of err; fallback says where any other error belongs.
 func (r *report) addError(err error, fallback Problem) {
-	var known *Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*Error](err); ok {
 		r.add(known.Problems...)
 		return
 	}
@@ -60,8 +59,8 @@ func sorted(problems []Problem) []Problem {
 
 // asError turns the problems of yamlpos into ours; any other error stays as it is.
 func asError(err error) error {
-	var placed *yamlpos.Error
-	if !errors.As(err, &placed) {
+	placed, ok := errors.AsType[*yamlpos.Error](err)
+	if !ok {
 		return err
 	}
 	out := &Error{}

@@ -15,8 +15,8 @@ import (
 // Limits of a repository. Real ones stay far below.
 const (
 	maxFileBytes = 1 << 20
-	maxNodes     = 1000
-	maxStacks    = 1000
+	// maxEntries of the repository, of nodes/ and of stacks/, each.
+	maxEntries = 1000
 )
 
 // tree reads a repository through os.Root: no symlink leads out of it.
@@ -67,8 +67,7 @@ func plainError(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return errors.New("does not exist")
 	}
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		if strings.Contains(pathError.Err.Error(), "escapes") {
 			return errors.New("is a symbolic link that leaves the repository")
 		}
@@ -94,7 +93,7 @@ func invalidUTF8(data []byte) int {
 
 // list returns the names in a folder, sorted; folders end in a slash. A missing folder is
 // empty. Symlinks are listed as what they point to.
-func (t *tree) list(folder string, limit int) ([]string, error) {
+func (t *tree) list(folder string) ([]string, error) {
 	entries, err := fs.ReadDir(t.root.FS(), folder)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -102,8 +101,8 @@ func (t *tree) list(folder string, limit int) ([]string, error) {
 	if err != nil {
 		return nil, plainError(err)
 	}
-	if len(entries) > limit {
-		return nil, fmt.Errorf("has more than %d entries", limit)
+	if len(entries) > maxEntries {
+		return nil, fmt.Errorf("has more than %d entries", maxEntries)
 	}
 	names := make([]string, 0, len(entries))
 	for _, entry := range entries {

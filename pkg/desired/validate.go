@@ -47,7 +47,7 @@ func Nodes(ctx context.Context, root string) ([]string, error) {
 		return nil, err
 	}
 	defer t.close() //nolint:errcheck // a folder that was only read
-	entries, err := t.list(nodesFolder, maxNodes)
+	entries, err := t.list(nodesFolder)
 	if err != nil {
 		return nil, fmt.Errorf("list nodes: %w", err)
 	}
@@ -81,7 +81,7 @@ func ignorable(name string) bool {
 }
 
 func (v *validation) readNodes() {
-	entries, err := v.tree.list(nodesFolder, maxNodes)
+	entries, err := v.tree.list(nodesFolder)
 	if err != nil {
 		v.fail(nodesFolder, "%s", err)
 	}
@@ -105,7 +105,7 @@ func (v *validation) readNodes() {
 }
 
 func (v *validation) readStacks() {
-	entries, err := v.tree.list(stacksFolder, maxStacks)
+	entries, err := v.tree.list(stacksFolder)
 	if err != nil {
 		v.fail(stacksFolder, "%s", err)
 	}
@@ -128,7 +128,7 @@ func (v *validation) readStacks() {
 
 // checkRoot looks for misplaced and misspelt files at the top.
 func (v *validation) checkRoot() {
-	entries, err := v.tree.list(".", maxStacks)
+	entries, err := v.tree.list(".")
 	if err != nil {
 		v.fail(".", "%s", err)
 	}
