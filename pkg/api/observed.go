@@ -176,6 +176,9 @@ type Image struct {
 	Config ContainerSpec
 	// Volumes are the container paths that the image declares as VOLUME.
 	Volumes []string
+	// Stale says that the engine's images changed since: the reference has to be looked
+	// up again before anything is decided by it, while the status still tells what was.
+	Stale bool
 	// PulledAt is when the agent last asked the registry, PulledFor the revision it did so for.
 	PulledAt  time.Time
 	PulledFor string

@@ -92,6 +92,10 @@ func (b *builder) fits(s *slot, c *api.Container) fit {
 			diff: []FieldDiff{{Path: "image", Have: c.Image + " " + shortDigest(c.ImageID), Want: s.rep.Spec.Image + " " + shortDigest(s.image.ID)}}}
 	}
 	if c.SpecHash() == s.rep.SpecHash {
+		if stuckLimit(s, c) {
+			diff, _ := limitsDiff(s, c)
+			return fit{cause: "a limit that was set by hand can't be lifted in place", diff: diff}
+		}
 		return b.fitsSecrets(s, c)
 	}
 	return b.fitsByEffect(s, c)

@@ -10,13 +10,15 @@ import (
 func (b *builder) resolveImage(s *slot) {
 	ref := s.rep.Spec.Image
 	img := b.obs.Images[ref]
-	if img == nil {
-		s.undecided = true
+	if img == nil || img.Stale {
 		key := b.add(Op{
 			Key: string(Resolve) + "/" + ref, Kind: Resolve, Object: ref,
-			Service: s.svc.Name, Cause: "image not looked up yet", Replica: s.rep,
+			Service: s.svc.Name, Cause: "what the reference stands for may have changed", Replica: s.rep,
 		})
 		s.imageNeeds = append(s.imageNeeds, key)
+	}
+	if img == nil {
+		s.undecided = true
 		return
 	}
 	if !img.Missing {

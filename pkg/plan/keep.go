@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"reflect"
 	"strings"
 	"time"
 
@@ -118,25 +117,45 @@ func (b *builder) restartOp(s *slot, cause string, notBefore time.Time) {
 // repairLimits brings limits and restart policy back that were changed by hand.
 func (b *builder) repairLimits(s *slot) {
 	c := s.keeper
-	if s.image == nil || s.adopt {
-		return
-	}
-	want := Effective(s.rep.Spec, s.image)
-	if reflect.DeepEqual(c.Spec.Resources, want.Resources) && c.Spec.Restart == want.Restart {
-		return
-	}
-	tried := fmt.Sprintf("%+v %+v", want.Resources, want.Restart)
-	if c.Facts.UpdateTried == tried {
-		return // the engine reads it back in another form; asking again changes nothing
+	diff, tried := limitsDiff(s, c)
+	if len(diff) == 0 || s.adopt || c.Facts.UpdateTried == tried {
+		return // an engine that reads a limit back in another form is not asked for ever
 	}
 	s.ops++
 	b.add(Op{
 		Key: string(Update) + "/" + shortID(c.ID), Kind: Update, Object: c.Name, ID: c.ID, Service: s.svc.Name,
-		Cause: "limits or restart policy were changed by hand", Replica: s.rep,
-		Diff: Diff(api.ContainerSpec{Resources: c.Spec.Resources, Restart: c.Spec.Restart},
-			api.ContainerSpec{Resources: want.Resources, Restart: want.Restart}),
-		SpecHash: tried,
+		Cause: "limits or restart policy were changed by hand", Replica: s.rep, Diff: diff, SpecHash: tried,
 	})
+}
+
+// limitsDiff compares what can be changed in place; tried identifies the attempt.
+func limitsDiff(s *slot, c *api.Container) (diff []FieldDiff, tried string) {
+	diff = Diff(limits(c.Spec), Effective(limits(s.rep.Spec), nil))
+	return diff, fmt.Sprint(s.rep.SpecHash, diff)
+}
+
+// stuckLimit says that a limit was set by hand which the desired state does not have, and
+// that an update did not lift it: engines take zero for "unchanged".
+func stuckLimit(s *slot, c *api.Container) bool {
+	diff, tried := limitsDiff(s, c)
+	if len(diff) == 0 || c.Facts.UpdateTried != tried {
+		return false
+	}
+	have, want := c.Spec.Resources, s.rep.Spec.Resources
+	for _, limit := range [][2]int64{
+		{have.Memory, want.Memory}, {have.MemoryReservation, want.MemoryReservation}, {have.NanoCPUs, want.NanoCPUs},
+		{have.CPUQuota, want.CPUQuota}, {have.CPUShares, want.CPUShares},
+	} {
+		if limit[0] != 0 && limit[1] == 0 {
+			return true
+		}
+	}
+	return have.CpusetCpus != "" && want.CpusetCpus == ""
+}
+
+// limits is the part of a spec that can be changed on a container in place.
+func limits(spec api.ContainerSpec) api.ContainerSpec {
+	return api.ContainerSpec{Resources: spec.Resources, Restart: spec.Restart}
 }
 
 // watchHealth plans probes of what is not known to be healthy yet, and the restart of

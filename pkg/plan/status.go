@@ -192,13 +192,24 @@ func (b *builder) summarise(st *api.StackStatus) {
 		if waiting != "" {
 			st.Message += ": " + waiting
 		}
-	case len(b.plan.Ops) > 0:
-		st.Reason, st.Message = api.ReasonProgressing, fmt.Sprintf("%d operations left", len(b.plan.Ops))
+	case b.changes() > 0:
+		st.Reason, st.Message = api.ReasonProgressing, fmt.Sprintf("%d operations left", b.changes())
 	case slices.ContainsFunc(st.Conditions, func(c api.Condition) bool { return c.Type == api.ConditionBlocked }):
 		st.Reason, st.Message = st.Conditions[0].Reason, st.Conditions[0].Message
 	default:
 		st.Converged, st.Reason = true, api.ReasonConverged
 	}
+}
+
+// changes counts operations that are more than another look at an image.
+func (b *builder) changes() int {
+	n := 0
+	for i := range b.plan.Ops {
+		if b.plan.Ops[i].Kind != Resolve {
+			n++
+		}
+	}
+	return n
 }
 
 // String prints an operation as one line: what, why, what changes, what it waits for.
