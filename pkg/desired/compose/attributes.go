@@ -65,7 +65,7 @@ func serviceSections() []section {
 				isolation labels label_file logging mem_limit mem_reservation memswap_limit mem_swappiness mac_address
 				network_mode networks oom_kill_disable oom_score_adj pid pids_limit platform privileged pull_policy
 				pull_refresh_after read_only runtime secrets security_opt shm_size stop_grace_period stop_signal
-				storage_opt sysctls tmpfs ulimits user userns_mode uts volume_driver volumes volumes_from working_dir
+				storage_opt sysctls tmpfs ulimits user userns_mode uts volumes volumes_from working_dir
 				depends_on expose healthcheck ports stdin_open tty`,
 			except: []Attribute{
 				{"build", Ignored, "the agent does not build, it pulls the image"},
@@ -77,6 +77,7 @@ func serviceSections() []section {
 				{"credential_spec", Refused, "it is for Windows containers"},
 				{"pre_start", Refused, "the engine has no such step; make it a service that this one waits for with service_completed_successfully"},
 				{"umask", Refused, "the engine's API can't set it; set it in the entrypoint"},
+				{"volume_driver", Refused, "it left the Compose specification; use driver in the volume's definition"},
 				{"dockerfile", Refused, "it left the Compose specification; the agent does not build"},
 				{"net", Refused, "it left the Compose specification; use network_mode"},
 				{"log_driver", Refused, "it left the Compose specification; use logging.driver"},

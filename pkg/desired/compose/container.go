@@ -51,7 +51,6 @@ func (m *mapper) privileges(s *types.ServiceConfig, spec *api.ContainerSpec) {
 	spec.ShmSize = int64(s.ShmSize)
 	spec.StorageOpt = texts(s.StorageOpt)
 	spec.Sysctls = texts(s.Sysctls)
-	spec.VolumeDriver = s.VolumeDriver
 	spec.OomScoreAdj = int(s.OomScoreAdj)
 	spec.OomKillDisable = s.OomKillDisable
 	if s.Logging != nil {

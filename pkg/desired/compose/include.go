@@ -48,7 +48,7 @@ func (r *rewriter) include(at string, entry *yaml.Node) {
 		}
 		copies = append(copies, file)
 	}
-	*entry = *includeNode(copies, envFiles)
+	*entry = *includeNode(copies, envFiles, workdir)
 	r.changed = true
 }
 
@@ -111,13 +111,15 @@ func (r *rewriter) includeEnvFile(name string, into map[string]string) (string, 
 	return r.keep(stagedCopy{name: name}, data)
 }
 
-// includeNode is the long form. Without an env_file compose-go would look for .env.
-func includeNode(copies, envFiles []string) *yaml.Node {
+// includeNode is the long form. Without an env_file compose-go would look for .env; a
+// relative project directory it would look up on this machine.
+func includeNode(copies, envFiles []string, workdir string) *yaml.Node {
 	if len(envFiles) == 0 {
 		envFiles = []string{"/dev/null"}
 	}
 	return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{
 		textNode("path"), listNode(copies), textNode("env_file"), listNode(envFiles),
+		textNode("project_directory"), textNode(virtualRoot() + workdir),
 	}}
 }
 

@@ -70,7 +70,8 @@ func open(ctx context.Context, req Request) (*loading, error) {
 		ctx: ctx, req: req, dir: dir, repo: repo,
 		copies: map[string]stagedCopy{}, bases: map[string]string{},
 		extended: map[string]map[string]bool{}, tilde: map[string]string{},
-		refs: newReferences(), variables: newVariables(req.Lookup),
+		found: findings{faulty: map[string]bool{}},
+		refs:  newReferences(), variables: newVariables(req.Project, req.Lookup),
 	}, nil
 }
 

@@ -100,7 +100,8 @@ func (m *mapper) bind(place string, v types.ServiceVolumeConfig, out *api.Mount)
 }
 
 // source decides where a bind comes from: an absolute path is the host's; a relative one
-// is a file of the repository, or else below the stack's working directory on the host.
+// is a file of the repository, or else one of the host, seen from the stack's working
+// directory there.
 func (m *mapper) source(place, source string, out *api.Mount) bool {
 	written, home := m.fromHome(source)
 	switch {
@@ -115,8 +116,12 @@ func (m *mapper) source(place, source string, out *api.Mount) bool {
 		return true
 	}
 	clean, err := inside(source)
+	if err != nil && m.req.WorkingDirectory != "" {
+		out.Source = m.hostPath(source)
+		return true
+	}
 	if err != nil {
-		m.found.errorf(place, "%v: write an absolute host path if one is meant", err)
+		m.found.errorf(place, "%v: write an absolute host path, or set workingDirectory in stack.yaml", err)
 		return false
 	}
 	digest, err := m.digest(clean)
@@ -137,10 +142,16 @@ func (m *mapper) hostSource(place, clean string, err error, out *api.Mount) bool
 	case m.req.WorkingDirectory == "":
 		m.found.errorf(place, "%s is not in the repository: commit it, or set workingDirectory in stack.yaml; a host folder needs an absolute path in `volumes`", clean)
 	default:
-		out.Source = path.Join(m.req.WorkingDirectory, below(m.dir, clean))
+		out.Source = m.hostPath(clean)
 		return true
 	}
 	return false
+}
+
+// hostPath is where a relative bind that the repository can't have starts on the host. It
+// may lie above the working directory, as an absolute path may lie anywhere.
+func (m *mapper) hostPath(source string) string {
+	return path.Join(m.req.WorkingDirectory, below(m.dir, source))
 }
 
 func (m *mapper) digest(clean string) (string, error) {

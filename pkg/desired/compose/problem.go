@@ -48,9 +48,18 @@ type findings struct {
 	indexes  []*yamlpos.Index
 	problems []Problem
 	warnings []Problem
+	// faulty are paths whose value is a stand-in for a variable that is missing.
+	faulty map[string]bool
 }
 
+// errorf reports at a path, unless the value there is a stand-in: what is wrong with that
+// follows from the missing variable.
 func (f *findings) errorf(path, format string, args ...any) {
+	for faulty := range f.faulty {
+		if faulty == path || strings.HasPrefix(faulty, path+"[") {
+			return
+		}
+	}
 	f.problems = append(f.problems, f.locate(path, fmt.Sprintf(format, args...)))
 }
 

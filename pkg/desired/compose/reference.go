@@ -64,6 +64,7 @@ func (r *references) token(ref string) string {
 
 // show turns tokens back into placeholders.
 func (r *references) show(s string) string {
+	s = fromVirtual(s)
 	if !strings.ContainsRune(s, '\uE002') && !strings.Contains(s, `\ue002`) {
 		return s
 	}

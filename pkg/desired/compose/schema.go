@@ -249,18 +249,28 @@ func violation(value any, leaf *jsonschema.ValidationError) []Problem {
 
 // knownToServices tells attributes of services, jobs and pre_start from misspelt ones.
 func knownToServices(key string) bool {
-	if key == "triggers" || key == "per_replica" {
-		return true
-	}
-	for _, s := range sections() {
-		if s.path != "services.*" {
-			continue
-		}
-		return slices.Contains(strings.Fields(s.mapped), key) ||
-			slices.ContainsFunc(s.except, func(a Attribute) bool { return a.Path == key })
-	}
-	return false
+	attributes, err := serviceAttributes()
+	return err != nil || attributes[key]
 }
+
+// serviceAttributes are those that the schema names for anything that runs a container.
+var serviceAttributes = sync.OnceValues(func() (map[string]bool, error) { //nolint:gochecknoglobals // compiled constant
+	var document struct {
+		Defs map[string]struct {
+			Properties map[string]any `json:"properties"`
+		} `json:"$defs"`
+	}
+	if err := json.Unmarshal([]byte(schema.Schema), &document); err != nil {
+		return nil, fmt.Errorf("read the compose schema: %w", err)
+	}
+	out := map[string]bool{}
+	for _, name := range []string{"service", "job", "container_spec", "workload_spec", "pre_start_hook"} {
+		for key := range document.Defs[name].Properties {
+			out[key] = true
+		}
+	}
+	return out, nil
+})
 
 func readable(want []string) string {
 	names := map[string]string{"object": "a mapping", "array": "a list", "integer": "an integer", "null": "empty"}

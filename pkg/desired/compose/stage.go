@@ -105,6 +105,7 @@ func (l *loading) deferFaults(index *yamlpos.Index, from origin) {
 				p.service = m[1]
 			}
 			l.deferred = append(l.deferred, p)
+			l.found.faulty[s.Path] = true
 		}
 	}
 }

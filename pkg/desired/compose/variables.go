@@ -1,10 +1,12 @@
 package compose
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"strings"
 
+	"github.com/compose-spec/compose-go/v2/consts"
 	"github.com/compose-spec/compose-go/v2/template"
 
 	"ktrdr.io/fleet/pkg/desired/yamlpos"
@@ -27,11 +29,17 @@ type variables struct {
 	parent *variables
 }
 
-func newVariables(lookup func(string) (string, bool)) *variables {
-	if lookup == nil {
-		lookup = func(string) (string, bool) { return "", false }
-	}
-	return &variables{lookup: lookup, own: map[string]string{}}
+// newVariables adds the one variable that Compose itself defines: the project's name.
+func newVariables(project string, lookup func(string) (string, bool)) *variables {
+	return &variables{own: map[string]string{}, lookup: func(name string) (string, bool) {
+		switch {
+		case name == consts.ComposeProjectName:
+			return project, true
+		case lookup == nil:
+			return "", false
+		}
+		return lookup(name)
+	}}
 }
 
 // below returns the variables of an included file: what is known already wins.
@@ -114,6 +122,9 @@ func (l *loading) substituter() func(string, template.Mapping) (string, error) {
 		out, err := template.SubstituteWithOptions(s, get, template.WithoutLogging)
 		if err != nil {
 			return "", err
+		}
+		if tooManyParents(out) {
+			return "", fmt.Errorf("a value climbs %d folders: %w", strings.Count(out, ".."), errOutside)
 		}
 		out = l.refs.hide(out)
 		l.noteTilde(out)
