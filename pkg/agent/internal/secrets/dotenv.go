@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"strconv"
 	"strings"
@@ -30,8 +31,15 @@ type Dotenv struct {
 
 	mu     sync.Mutex
 	stamp  stamp
+	readAt time.Time
 	values map[string]Value
+	// generation counts the contents that were seen: two may have one stamp.
+	generation int
 }
+
+// Times of files are coarser than changes: a file that was this young when it was read may
+// have changed since without a trace.
+const tooYoung = 2 * time.Second
 
 type stamp struct {
 	modified time.Time
@@ -76,7 +84,7 @@ func (d *Dotenv) lookup(ref string) Result {
 			return Result{Err: missing(ref, fmt.Errorf("%s in %s: %w", key, d.path, ErrEmpty))}
 		}
 		if found {
-			return Result{Value: value, Version: d.stamp.version()}
+			return Result{Value: value, Version: d.stamp.version() + "-" + strconv.Itoa(d.generation)}
 		}
 	}
 	return Result{Err: missing(ref, fmt.Errorf("%s has no %s: %w", d.path, strings.Join(keys, " and no "), ErrNotFound))}
@@ -121,8 +129,8 @@ func (d *Dotenv) load() error {
 	if err := safeFile(info); err != nil {
 		return d.failed(err)
 	}
-	now := stamp{info.ModTime(), info.Size()}
-	if d.values != nil && now == d.stamp {
+	now, readAt := stamp{info.ModTime(), info.Size()}, time.Now()
+	if d.values != nil && now == d.stamp && d.readAt.Sub(now.modified) > tooYoung {
 		return nil
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxDotenv+1))
@@ -136,7 +144,10 @@ func (d *Dotenv) load() error {
 	if err != nil {
 		return d.failed(err)
 	}
-	d.values, d.stamp = values, now
+	if !maps.EqualFunc(values, d.values, Value.Equal) {
+		d.generation++
+	}
+	d.values, d.stamp, d.readAt = values, now, readAt
 	return nil
 }
 

@@ -48,7 +48,8 @@ type State struct {
 // methods are safe for concurrent use; only Refresh waits for anything.
 type Store struct {
 	provider Provider
-	key      []byte
+	// key sits behind a func for the same reason as the text of a Value.
+	key func() []byte
 
 	mu       sync.RWMutex
 	entries  map[string]*entry
@@ -68,9 +69,10 @@ type entry struct {
 
 // New makes an empty store. key is the node's own key of the digests, 32 bytes.
 func New(provider Provider, key []byte) *Store {
+	key = slices.Clone(key)
 	return &Store{
 		provider: provider,
-		key:      slices.Clone(key),
+		key:      func() []byte { return key },
 		entries:  map[string]*entry{},
 		redactor: &redactor{},
 	}
@@ -154,7 +156,7 @@ func (e *entry) state(ref string) State {
 
 // digest covers lengths so that no two pairs give the same bytes.
 func (s *Store) digest(ref string, value Value) string {
-	mac := hmac.New(sha256.New, s.key)
+	mac := hmac.New(sha256.New, s.key())
 	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(ref))))
 	mac.Write([]byte(ref))
 	mac.Write([]byte(value.peek()))

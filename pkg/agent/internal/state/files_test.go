@@ -99,8 +99,10 @@ func TestMaterialise(t *testing.T) {
 
 func TestDamagedCopyIsMadeAgain(t *testing.T) {
 	damages := map[string]func(host, dir string) error{
-		"content":      func(host, _ string) error { return rewrite(filepath.Join(host, "a"), "evil") },
-		"file removed": func(host, _ string) error { return errors.Join(os.Chmod(host, 0o755), os.Remove(filepath.Join(host, "a"))) },
+		"content": func(host, _ string) error { return rewrite(filepath.Join(host, "a"), "evil") },
+		"file removed": func(host, _ string) error {
+			return errors.Join(os.Chmod(host, 0o755), os.Remove(filepath.Join(host, "a")))
+		},
 		"file added": func(host, _ string) error {
 			return errors.Join(os.Chmod(host, 0o755), os.WriteFile(filepath.Join(host, "b"), nil, 0o444))
 		},

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -194,8 +195,7 @@ func (s *Store) decodeOne(at entry, content []byte) error {
 	case inNode:
 		switch at.key {
 		case keyNode:
-			s.nodeKey = content
-			return nil
+			return nil // loadNodeKey's
 		case keyLastGood:
 			s.lastGood = content
 			return nil
@@ -216,28 +216,29 @@ func into[V any](memory map[string]V, key string, content []byte) error {
 // loadNodeKey finds the key in the state or in its second copy, and makes one where
 // there never was any.
 func (s *Store) loadNodeKey(fresh bool) error {
-	name := filepath.Join(s.disk.dir, nodeKeyName)
-	copied, err := readFile(name, 1<<10)
+	copied, err := readFile(filepath.Join(s.disk.dir, nodeKeyName), 1<<10)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	kept := decodeNodeKey(copied)
-	if len(s.nodeKey) != nodeKeySize {
-		s.nodeKey = kept
+	at := entry{inNode, keyNode}
+	second := decodeNodeKey(copied)
+	key := s.disk.records[at.name()].content
+	if len(key) != nodeKeySize {
+		key = second
 	}
-	if s.nodeKey == nil {
-		s.nodeKey = make([]byte, nodeKeySize)
-		_, _ = rand.Read(s.nodeKey) // never fails (crypto/rand)
+	if key == nil {
+		key = make([]byte, nodeKeySize)
+		_, _ = rand.Read(key) // never fails (crypto/rand)
 		if !fresh || len(copied) > 0 {
 			s.healed = strings.TrimSpace(s.healed + " The node's key is lost: containers that use secrets will be recreated once.")
 		}
 	}
-	at := entry{inNode, keyNode}
-	s.disk.records[at.name()] = newRecord(at.name(), s.nodeKey)
-	if string(kept) == string(s.nodeKey) {
+	s.nodeKey = func() []byte { return key }
+	s.disk.records[at.name()] = newRecord(at.name(), key)
+	if bytes.Equal(second, key) {
 		return nil
 	}
-	if err := writeNodeKey(s.disk.dir, s.nodeKey); err != nil {
+	if err := writeNodeKey(s.disk.dir, key); err != nil {
 		if fresh {
 			return err
 		}

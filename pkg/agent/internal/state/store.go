@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,8 +38,9 @@ type Store struct {
 	jobs      map[string]string
 	holds     map[string]api.Hold
 	hooks     map[string]bool
-	nodeKey   []byte
-	lastGood  []byte
+	// nodeKey sits behind a func so that printing a Store by accident does not show it.
+	nodeKey  func() []byte
+	lastGood []byte
 
 	disk   *disk
 	healed string
@@ -155,15 +157,12 @@ func (s *Store) ClearHooksPending(id string) error {
 }
 
 // NodeKey returns a copy of the node's own key of secret digests: 32 random bytes, made by
-// the first Open. It survives damage to the state (a second copy lies beside it): with
+// the first Open; the error is always nil. It survives damage to the state (a second copy lies beside it): with
 // another key every container that uses a secret would have to be recreated.
 func (s *Store) NodeKey() ([]byte, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if len(s.nodeKey) != nodeKeySize {
-		return nil, failed("read the node's key", ErrDamaged)
-	}
-	return append([]byte(nil), s.nodeKey...), nil
+	return slices.Clone(s.nodeKey()), nil
 }
 
 // LastGood returns the last good desired state; ErrNone when there is none, ErrDamaged
