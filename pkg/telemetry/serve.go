@@ -48,7 +48,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	if err != nil {
 		err = errors.Join(err, s.Close())
 	}
-	<-ended
+	_ = <-ended // http.ErrServerClosed
 	if err != nil {
 		return fmt.Errorf("stop serving %s: %w", l.Addr(), err)
 	}
