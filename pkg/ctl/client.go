@@ -139,7 +139,8 @@ func (c *client) plans(ctx context.Context, stack string) ([]*plan.Plan, error) 
 		req.query = url.Values{"stack": {stack}}
 	}
 	var plans []*plan.Plan
-	return plans, c.do(ctx, req, &plans)
+	err := c.do(ctx, req, &plans)
+	return plans, err
 }
 
 // uploadPatience is what planning a tree may take beyond a usual request.
@@ -147,9 +148,10 @@ const uploadPatience = time.Minute
 
 func (c *client) planTree(ctx context.Context, archive []byte) ([]*plan.Plan, error) {
 	var plans []*plan.Plan
-	return plans, c.do(ctx, request{
+	err := c.do(ctx, request{
 		method: http.MethodPost, path: "/v1/plan", contentType: "application/x-tar", body: archive, patience: uploadPatience,
 	}, &plans)
+	return plans, err
 }
 
 // post sends a JSON body; the answer has nothing that is needed.

@@ -85,27 +85,26 @@ func (r *eventReader) read(ctx context.Context, wait time.Duration) error {
 
 // follow goes on until ctx ends, and waits for an agent that restarts.
 func (r *eventReader) follow(ctx context.Context) error {
-	lost := false
+	known := true
 	for ctx.Err() == nil {
 		err := r.read(ctx, longPoll)
-		var unreachable *unreachableError
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.As(err, &unreachable):
-			if !lost {
+		if ctx.Err() != nil {
+			break
+		}
+		_, lost := errors.AsType[*unreachableError](err)
+		if err != nil && !lost {
+			return err
+		}
+		if lost {
+			if known {
 				fmt.Fprintln(r.notes, "ktrdrctl: the agent does not answer; waiting for it")
 			}
-			lost = true
 			select {
 			case <-ctx.Done():
 			case <-time.After(lostPause):
 			}
-		case err != nil:
-			return err
-		default:
-			lost = false
 		}
+		known = !lost
 	}
 	return nil
 }

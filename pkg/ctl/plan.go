@@ -92,19 +92,25 @@ func (v view) plans(plans []*plan.Plan) error {
 		return v.line("no stacks")
 	}
 	for _, p := range plans {
-		text := strings.TrimRight(p.String(), "\n")
-		if p.Held {
-			text += "\n     on hold: nothing of this runs before ktrdrctl resume " + p.Stack
-		}
-		for _, c := range p.Status.Conditions {
-			text += "\n     " + c.Type + " " + string(c.Reason) + " " + c.Object + ": " + c.Message
-			if fix := fixOf(c.Reason); fix != "" {
-				text += "\n         fix: " + fix
-			}
-		}
-		if err := v.line(text); err != nil {
+		if err := v.line(planText(p)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// planText is the plan as the planner prints it, with what stands in its way.
+func planText(p *plan.Plan) string {
+	var out strings.Builder
+	out.WriteString(strings.TrimRight(p.String(), "\n"))
+	if p.Held {
+		fmt.Fprintf(&out, "\n     on hold: nothing of this runs before ktrdrctl resume %s", p.Stack)
+	}
+	for _, c := range p.Status.Conditions {
+		fmt.Fprintf(&out, "\n     %s %s %s: %s", c.Type, c.Reason, c.Object, c.Message)
+		if fix := fixOf(c.Reason); fix != "" {
+			fmt.Fprintf(&out, "\n         fix: %s", fix)
+		}
+	}
+	return out.String()
 }

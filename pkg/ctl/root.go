@@ -36,7 +36,7 @@ type session struct {
 
 // Main runs one command and returns its exit code. The end of ctx interrupts it.
 func Main(ctx context.Context, p Process) int {
-	root := newRoot(&session{process: p})
+	root := newRoot(&session{process: p}) //nolint:contextcheck // cobra hands ctx to the commands
 	root.SetArgs(p.Args)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
@@ -47,8 +47,7 @@ func Main(ctx context.Context, p Process) int {
 }
 
 func writeError(w io.Writer, err error) {
-	var code exitCode
-	if !errors.As(err, &code) {
+	if _, silent := errors.AsType[exitCode](err); !silent {
 		fmt.Fprintln(w, "ktrdrctl:", printable(err.Error()))
 	}
 }

@@ -15,6 +15,7 @@ import (
 // Colours are of the terminal's own palette, so that they suit dark and light ones.
 // lipgloss drops them where the output is no terminal, or NO_COLOR is set.
 func good(text string) string { return lipgloss.NewStyle().Foreground(lipgloss.Green).Render(text) }
+
 func busy(text string) string { return lipgloss.NewStyle().Foreground(lipgloss.Yellow).Render(text) }
 func bad(text string) string  { return lipgloss.NewStyle().Foreground(lipgloss.Red).Render(text) }
 func dim(text string) string  { return lipgloss.NewStyle().Faint(true).Render(text) }

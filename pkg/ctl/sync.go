@@ -3,6 +3,7 @@ package ctl
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,12 +85,8 @@ func settled(ctx context.Context, c *client, before time.Time) (*api.NodeStatus,
 func isSettled(st *api.NodeStatus) bool {
 	for i := range st.Stacks {
 		s := &st.Stacks[i]
-		held := s.Hold != nil
-		blocked := false
-		for _, c := range s.Conditions {
-			blocked = blocked || isBlocked(c)
-		}
-		if !s.Converged && !held && !(blocked && len(s.Pending) == 0) {
+		stuck := len(s.Pending) == 0 && slices.ContainsFunc(s.Conditions, isBlocked)
+		if !s.Converged && s.Hold == nil && !stuck {
 			return false
 		}
 	}

@@ -30,8 +30,7 @@ func (s *session) validateCommand() *cobra.Command {
 		for _, w := range warnings {
 			printProblem(cmd.OutOrStdout(), dir, w, "warning: ")
 		}
-		var invalid *desired.Error
-		if errors.As(err, &invalid) {
+		if invalid, ok := errors.AsType[*desired.Error](err); ok {
 			for _, p := range invalid.Problems {
 				printProblem(cmd.OutOrStdout(), dir, p, "")
 			}

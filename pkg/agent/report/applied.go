@@ -66,8 +66,7 @@ func classify(err error) (api.ErrorClass, api.Reason) {
 	if err == nil {
 		return "", ""
 	}
-	var c classified
-	if errors.As(err, &c) {
+	if c, ok := errors.AsType[classified](err); ok {
 		return c.Failure()
 	}
 	return api.Transient, api.ReasonEngineFailed

@@ -56,8 +56,7 @@ func unpack(ctx context.Context, in io.Reader, dir string) error {
 }
 
 func badArchive(err error) error {
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return err
 	}
 	return badField("", "the body is no tar archive: %s", err)

@@ -138,13 +138,11 @@ func decode(r *http.Request, into any) error {
 			err = errors.New("something follows the object")
 		}
 	}
-	var large *http.MaxBytesError
-	if err == nil || errors.As(err, &large) {
+	if _, large := errors.AsType[*http.MaxBytesError](err); err == nil || large {
 		return err
 	}
 	field := ""
-	var mistyped *json.UnmarshalTypeError
-	if errors.As(err, &mistyped) {
+	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		field = mistyped.Field
 	} else if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		field = strings.Trim(name, `"`)
