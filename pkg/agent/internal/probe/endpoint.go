@@ -109,15 +109,13 @@ func withoutQuery(target string) string {
 
 // short drops the wrapping that repeats the address.
 func short(err error) error {
-	var request *url.Error
-	if errors.As(err, &request) {
+	if request, found := errors.AsType[*url.Error](err); found {
 		err = request.Err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return context.DeadlineExceeded
 	}
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, found := errors.AsType[*net.OpError](err); found {
 		return op.Err
 	}
 	return err

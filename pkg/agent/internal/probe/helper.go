@@ -112,8 +112,7 @@ func writeFix(err error) string {
 
 // cause drops the path of the error, which holds a random name.
 func cause(err error) error {
-	var at *fs.PathError
-	if errors.As(err, &at) {
+	if at, found := errors.AsType[*fs.PathError](err); found {
 		return at.Err
 	}
 	return err

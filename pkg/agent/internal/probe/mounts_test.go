@@ -169,12 +169,18 @@ func TestRealMounts(t *testing.T) {
 		{name: "any type", mount: api.RequiredMount{}},
 		{name: "other type", mount: api.RequiredMount{Type: "nfs"}, reason: api.ReasonMountMissing, words: []string{"tmpfs", "nfs"}},
 		{name: "other group", mount: api.RequiredMount{GID: &other}, reason: api.ReasonMountGroup, words: []string{"1500", "chgrp 1501"}},
-		{name: "group can't write", change: func(t *testing.T, dir string) { t.Helper(); check(t, os.Chmod(dir, os.ModeSetgid|0o755)) },
-			mount: api.RequiredMount{GID: &gid, Writable: true}, reason: api.ReasonMountGroup, words: []string{"chmod g+rwxs"}},
-		{name: "group need not write", change: func(t *testing.T, dir string) { t.Helper(); check(t, os.Chmod(dir, 0o755)) },
-			mount: api.RequiredMount{GID: &gid}},
-		{name: "no setgid", change: func(t *testing.T, dir string) { t.Helper(); check(t, os.Chmod(dir, 0o775)) },
-			mount: api.RequiredMount{GID: &gid, Writable: true}, reason: api.ReasonMountGroup, words: []string{"chmod g+rwxs"}},
+		{
+			name: "group can't write", change: func(t *testing.T, dir string) { t.Helper(); check(t, os.Chmod(dir, os.ModeSetgid|0o755)) },
+			mount: api.RequiredMount{GID: &gid, Writable: true}, reason: api.ReasonMountGroup, words: []string{"chmod g+rwxs"},
+		},
+		{
+			name: "group need not write", change: func(t *testing.T, dir string) { t.Helper(); check(t, os.Chmod(dir, 0o755)) },
+			mount: api.RequiredMount{GID: &gid},
+		},
+		{
+			name: "no setgid", change: func(t *testing.T, dir string) { t.Helper(); check(t, os.Chmod(dir, 0o775)) },
+			mount: api.RequiredMount{GID: &gid, Writable: true}, reason: api.ReasonMountGroup, words: []string{"chmod g+rwxs"},
+		},
 		{name: "read-only", change: func(t *testing.T, dir string) {
 			t.Helper()
 			check(t, syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
@@ -187,8 +193,10 @@ func TestRealMounts(t *testing.T) {
 			t.Helper()
 			_ = os.WriteFile(filepath.Join(dir, "junk"), make([]byte, 1<<17), 0o600)
 		}, mount: api.RequiredMount{Writable: true}, reason: api.ReasonMountReadOnly, words: []string{"free some space"}},
-		{name: "unmounted", change: func(t *testing.T, dir string) { t.Helper(); check(t, syscall.Unmount(dir, 0)) },
-			mount: api.RequiredMount{Type: "tmpfs"}, reason: api.ReasonMountMissing, words: []string{"mount "}},
+		{
+			name: "unmounted", change: func(t *testing.T, dir string) { t.Helper(); check(t, syscall.Unmount(dir, 0)) },
+			mount: api.RequiredMount{Type: "tmpfs"}, reason: api.ReasonMountMissing, words: []string{"mount "},
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -163,8 +163,7 @@ func safeFile(info fs.FileInfo) error {
 
 // openFault keeps the cause without repeating the path.
 func openFault(err error) error {
-	var at *fs.PathError
-	if errors.As(err, &at) {
+	if at, found := errors.AsType[*fs.PathError](err); found {
 		err = at.Err
 	}
 	if errors.Is(err, fs.ErrPermission) {

@@ -83,8 +83,8 @@ func walk(v reflect.Value, depth int) []string {
 	case reflect.Pointer, reflect.Interface:
 		return walk(v.Elem(), depth+1)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			all = append(all, walk(v.Field(i), depth+1)...)
+		for _, field := range v.Fields() {
+			all = append(all, walk(field, depth+1)...)
 		}
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {

@@ -37,8 +37,7 @@ func sample(t testing.TB) (file, key []byte, want content) {
 // reopen opens a folder with these files; it must succeed whatever they hold.
 func reopen(t testing.TB, file, key []byte) (got content, healed, dir string) {
 	t.Helper()
-	dir, err := os.MkdirTemp(t.TempDir(), "")
-	ok(t, err)
+	dir = t.TempDir()
 	if file != nil {
 		ok(t, os.WriteFile(filepath.Join(dir, "state.db"), file, 0o600))
 	}

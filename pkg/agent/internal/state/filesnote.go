@@ -103,7 +103,7 @@ func (f *Files) mended(at place, digest string) bool {
 		case info.Mode()&0o111 != 0:
 			mode = executableMode
 		}
-		return os.Chmod(name, mode)
+		return os.Chmod(name, mode) //nolint:gosec // only root writes below this folder
 	})
 	return err == nil && f.notice(at) == nil
 }

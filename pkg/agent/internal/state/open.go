@@ -110,8 +110,10 @@ func (s *Store) load() error {
 		}
 	}
 	s.decode()
-	if err := s.loadNodeKey(fresh); err != nil {
+	if err := s.loadNodeKey(); err != nil && fresh {
 		return err
+	} else if err != nil {
+		s.log.Warn("second copy of the node's key can't be read or written", "err", err)
 	}
 	if s.healed != "" {
 		s.moveAside()
@@ -215,10 +217,10 @@ func into[V any](memory map[string]V, key string, content []byte) error {
 
 // loadNodeKey finds the key in the state or in its second copy, and makes one where
 // there never was any.
-func (s *Store) loadNodeKey(fresh bool) error {
-	copied, err := readFile(filepath.Join(s.disk.dir, nodeKeyName), 1<<10)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+func (s *Store) loadNodeKey() error {
+	copied, failure := readFile(filepath.Join(s.disk.dir, nodeKeyName), 1<<10)
+	if errors.Is(failure, os.ErrNotExist) {
+		failure = nil
 	}
 	at := entry{inNode, keyNode}
 	second := decodeNodeKey(copied)
@@ -229,7 +231,7 @@ func (s *Store) loadNodeKey(fresh bool) error {
 	if key == nil {
 		key = make([]byte, nodeKeySize)
 		_, _ = rand.Read(key) // never fails (crypto/rand)
-		if !fresh || len(copied) > 0 {
+		if len(s.disk.records) > 0 || s.healed != "" || len(copied) > 0 {
 			s.healed = strings.TrimSpace(s.healed + " The node's key is lost: containers that use secrets will be recreated once.")
 		}
 	}
@@ -238,13 +240,7 @@ func (s *Store) loadNodeKey(fresh bool) error {
 	if bytes.Equal(second, key) {
 		return nil
 	}
-	if err := writeNodeKey(s.disk.dir, key); err != nil {
-		if fresh {
-			return err
-		}
-		s.log.Warn("second copy of the node's key can't be written", "err", err)
-	}
-	return nil
+	return errors.Join(failure, writeNodeKey(s.disk.dir, key))
 }
 
 // The second copy carries the same checksum as a record.

@@ -60,7 +60,7 @@ func logged(thing any) []string {
 	var plain, object bytes.Buffer
 	options := &slog.HandlerOptions{AddSource: true, Level: slog.LevelDebug}
 	for _, handler := range []slog.Handler{slog.NewTextHandler(&plain, options), slog.NewJSONHandler(&object, options)} {
-		slog.New(handler).With("with", thing).WithGroup("group").Error("message", "thing", thing, slog.Any("any", []any{thing}))
+		slog.New(handler).With("with", thing).WithGroup("group").Error("message", slog.Any("thing", thing), slog.Any("list", []any{thing}))
 	}
 	return []string{plain.String(), object.String()}
 }

@@ -76,7 +76,7 @@ type meta struct{ pageSize, root, pages, tx uint64 }
 // a power cut, and then the last change is lost; that is a fault, but not the end.
 func (s *scanner) header() (root uint64, ok bool) {
 	first, err0 := readMeta(s.data)
-	second, err1 := s.second(first, err0 == nil)
+	second, err1 := s.second(first)
 	best := first
 	switch {
 	case err0 != nil && err1 != nil:
@@ -101,8 +101,8 @@ func (s *scanner) header() (root uint64, ok bool) {
 
 // second reads the other header, which is on page 1: where that is depends on the page
 // size, which a broken first header does not tell.
-func (s *scanner) second(first meta, sized bool) (meta, error) {
-	if sized {
+func (s *scanner) second(first meta) (meta, error) {
+	if first.pageSize > 0 {
 		return readMeta(s.data[min(first.pageSize, uint64(len(s.data))):])
 	}
 	for size := minPage; size <= maxPage && size < len(s.data); size *= 2 {
