@@ -33,7 +33,7 @@ type Attribute struct {
 func Attributes() []Attribute {
 	var out []Attribute
 	for _, section := range sections() {
-		for _, key := range strings.Fields(section.mapped) {
+		for key := range strings.FieldsSeq(section.mapped) {
 			out = append(out, Attribute{Path: section.path + "." + key, Treatment: Mapped})
 		}
 		for _, x := range section.except {

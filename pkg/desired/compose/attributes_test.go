@@ -54,8 +54,7 @@ func structs() map[string]reflect.Type {
 // belong to the user and have no treatment.
 func keys(t reflect.Type) []string {
 	var out []string
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		switch {
 		case f.Anonymous && options == "inline":

@@ -1,7 +1,6 @@
 package compose_test
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -46,7 +45,7 @@ func TestCorpus(t *testing.T) {
 // corpusFile loads one file and returns "loaded" or the reason of the refusal.
 func corpusFile(t *testing.T, root, name string) string {
 	t.Helper()
-	p, err := compose.Load(context.Background(), compose.Request{
+	p, err := compose.Load(t.Context(), compose.Request{
 		Root: root, Dir: filepath.Dir(name), Files: []string{name}, Project: "corpus",
 		WorkingDirectory: "/opt/corpus", Profiles: []string{"*"}, Lookup: supplied(t, filepath.Join(root, name)),
 	})

@@ -43,10 +43,8 @@ func (m *mapper) dependencies(s *types.ServiceConfig) []api.Dependency {
 // implied tells whether another attribute than depends_on names the service as well; that
 // one is reported by itself.
 func implied(s *types.ServiceConfig, name string) bool {
-	for _, mode := range []string{s.NetworkMode, s.Ipc, s.Pid, s.Uts, s.Cgroup} {
-		if mode == types.ServicePrefix+name {
-			return true
-		}
+	if slices.Contains([]string{s.NetworkMode, s.Ipc, s.Pid, s.Uts, s.Cgroup}, types.ServicePrefix+name) {
+		return true
 	}
 	return slices.ContainsFunc(append(slices.Clone(s.Links), s.VolumesFrom...), func(entry string) bool {
 		return entry == name || strings.HasPrefix(entry, name+":")

@@ -109,7 +109,7 @@ func (m *mapper) seccomp(place, file string) (string, bool) {
 	if !path.IsAbs(file) && !strings.HasPrefix(file, "~") {
 		file = path.Join(m.dir, file)
 	}
-	data, ok := m.readable(place, file, true)
+	data, ok := m.readable(place, file)
 	if !ok {
 		return "", false
 	}

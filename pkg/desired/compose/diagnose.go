@@ -81,7 +81,7 @@ func (l *loading) try(details types.ConfigDetails, path string, prune func(map[s
 // attempt loads the files after prune took parts out of each document.
 func (l *loading) attempt(details types.ConfigDetails, prune func(map[string]any)) error {
 	if l.ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // a cancelled load ends with the context's error, whatever was found
 	}
 	details.ConfigFiles = nil
 	details.Environment = maps.Clone(details.Environment)

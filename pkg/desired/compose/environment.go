@@ -3,6 +3,7 @@ package compose
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -14,9 +15,7 @@ import (
 // stack's variable of that name, or removes the image's.
 func (m *mapper) environment(s *types.ServiceConfig) []string {
 	own := types.MappingWithEquals{}
-	for key, value := range s.Environment {
-		own[key] = value
-	}
+	maps.Copy(own, s.Environment)
 	own.Resolve(m.variables.get)
 	merged := map[string]string{}
 	for key, value := range own {
@@ -41,14 +40,17 @@ func (m *mapper) environment(s *types.ServiceConfig) []string {
 		value = literal(value)
 		all[key] = &value
 	}
-	for key, value := range own {
-		all[key] = value
-	}
+	maps.Copy(all, own)
 	return m.pairs(all)
 }
 
 func (m *mapper) envFile(path string, file types.EnvFile, into map[string]string, get func(string) (string, bool)) {
-	data, ok := m.readable(path, file.Path, bool(file.Required))
+	if clean, err := inside(file.Path); err == nil && !bool(file.Required) {
+		if _, err := m.repo.stat(clean); errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+	}
+	data, ok := m.readable(path, file.Path)
 	if !ok {
 		return
 	}
@@ -57,17 +59,13 @@ func (m *mapper) envFile(path string, file types.EnvFile, into map[string]string
 	}
 }
 
-// readable reads a file of the repository that the model names. A missing file that is
-// not required is fine.
-func (m *mapper) readable(path, file string, required bool) ([]byte, bool) {
+// readable reads a file of the repository that the model names.
+func (m *mapper) readable(path, file string) ([]byte, bool) {
 	if written, home := m.fromHome(file); home {
 		m.found.errorf(path, "%s is in a home directory: only files of the repository are read", written)
 		return nil, false
 	}
 	data, err := m.repo.file(file)
-	if errors.Is(err, fs.ErrNotExist) && !required {
-		return nil, false
-	}
 	if err != nil {
 		m.found.errorf(path, "%v", err)
 		return nil, false
@@ -99,7 +97,7 @@ func (m *mapper) labels(s *types.ServiceConfig) map[string]string {
 	merged := map[string]string{}
 	for i, file := range s.LabelFiles {
 		path := at(s.Name) + ".label_file[" + strconv.Itoa(i) + "]"
-		data, ok := m.readable(path, file, true)
+		data, ok := m.readable(path, file)
 		if !ok {
 			continue
 		}
@@ -108,8 +106,6 @@ func (m *mapper) labels(s *types.ServiceConfig) map[string]string {
 			m.found.fail(path, err)
 		}
 	}
-	for key, value := range s.Labels {
-		merged[key] = value
-	}
+	maps.Copy(merged, s.Labels)
 	return texts(merged)
 }

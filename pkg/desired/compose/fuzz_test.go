@@ -39,7 +39,7 @@ func FuzzLoad(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		p, err := compose.Load(ctx, compose.Request{
 			Root: root, Project: "fuzz", Files: []string{"compose.yaml"}, Enable: []string{"a"}, WorkingDirectory: "/opt",

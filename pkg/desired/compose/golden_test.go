@@ -2,7 +2,6 @@ package compose_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -72,7 +71,7 @@ func setWant(archive *txtar.Archive, got string) {
 
 func outcome(t *testing.T, archive *txtar.Archive) string {
 	t.Helper()
-	p, err := compose.Load(context.Background(), request(t, archive))
+	p, err := compose.Load(t.Context(), request(t, archive))
 	var all *compose.Error
 	switch {
 	case errors.As(err, &all):
@@ -88,7 +87,7 @@ func request(t *testing.T, archive *txtar.Archive) compose.Request {
 	t.Helper()
 	req := compose.Request{Root: t.TempDir(), Project: "demo"}
 	variables := map[string]string{}
-	for _, line := range strings.Split(string(archive.Comment), "\n") {
+	for line := range strings.SplitSeq(string(archive.Comment), "\n") {
 		key, value, found := strings.Cut(line, "=")
 		if found && !strings.Contains(key, " ") {
 			variables[key] = placeholders(value)

@@ -35,21 +35,27 @@ func (r *rewriter) include(at string, entry *yaml.Node) {
 		return
 	}
 	into := origin{workdir: workdir, model: workdir, variables: variables, stack: r.from.stack, from: at}
+	if copies, ok := r.includedCopies(at, names, into); ok {
+		*entry = *includeNode(copies, envFiles, workdir)
+		r.changed = true
+	}
+}
+
+func (r *rewriter) includedCopies(at string, names []string, into origin) ([]string, bool) {
 	var copies []string
 	for _, name := range names {
 		content, ok := r.stageFile(name, into)
 		if !ok {
-			return
+			return nil, false
 		}
-		file, err := r.keep(stagedCopy{name: name, dir: below(r.from.model, workdir)}, content)
+		file, err := r.keep(stagedCopy{name: name, dir: below(r.from.model, into.workdir)}, content)
 		if err != nil {
 			r.problem(at, "%v", err)
-			return
+			return nil, false
 		}
 		copies = append(copies, file)
 	}
-	*entry = *includeNode(copies, envFiles, workdir)
-	r.changed = true
+	return copies, true
 }
 
 // includeEntry reads the short and the long form.

@@ -1,7 +1,6 @@
 package compose_test
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -53,7 +52,7 @@ func TestKTRDR(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			p, err := compose.Load(context.Background(), compose.Request{
+			p, err := compose.Load(t.Context(), compose.Request{
 				Root: root, Dir: "ktrdr", Files: []string{name}, Project: "ktrdr", WorkingDirectory: "/opt/ktrdr",
 				Lookup: ktrdrVariables,
 			})

@@ -31,7 +31,7 @@ func repository(t *testing.T, files map[string]string) compose.Request {
 
 func load(t *testing.T, req compose.Request) *compose.Project {
 	t.Helper()
-	p, err := compose.Load(context.Background(), req)
+	p, err := compose.Load(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func load(t *testing.T, req compose.Request) *compose.Project {
 // refusal returns the text of the problems of a repository that must be refused.
 func refusal(t *testing.T, req compose.Request) string {
 	t.Helper()
-	_, err := compose.Load(context.Background(), req)
+	_, err := compose.Load(t.Context(), req)
 	var all *compose.Error
 	if !errors.As(err, &all) {
 		t.Fatalf("got %v, want problems", err)
@@ -62,9 +62,9 @@ func TestDeterministic(t *testing.T) {
 			t.Fatal(err)
 		}
 		req := request(t, archive)
-		firstProject, firstErr := compose.Load(context.Background(), req)
+		firstProject, firstErr := compose.Load(t.Context(), req)
 		for range 8 {
-			p, err := compose.Load(context.Background(), req)
+			p, err := compose.Load(t.Context(), req)
 			if diff := cmp.Diff(firstProject, p); diff != "" {
 				t.Fatalf("%s: two results:\n%s", file, diff)
 			}
@@ -173,7 +173,7 @@ func TestLimits(t *testing.T) {
 
 func TestDeadline(t *testing.T) {
 	req := repository(t, map[string]string{"compose.yaml": "services: {a: {image: a}}"})
-	ctx, cancel := context.WithDeadline(context.Background(), time.Unix(1, 0))
+	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
 	defer cancel()
 	if _, err := compose.Load(ctx, req); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the deadline", err)
@@ -197,7 +197,7 @@ func TestRequest(t *testing.T) {
 	} {
 		req := good
 		change(&req)
-		if p, err := compose.Load(context.Background(), req); err == nil || p != nil {
+		if p, err := compose.Load(t.Context(), req); err == nil || p != nil {
 			t.Errorf("%s: was accepted", name)
 		}
 	}
@@ -236,7 +236,7 @@ func TestInterpolationAgreesWithComposeGo(t *testing.T) {
 		text := strings.Join(rapid.SliceOfN(part, 0, 8).Draw(rt, "parts"), "")
 		want, substituteErr := template.SubstituteWithOptions(text, get, template.WithoutLogging)
 		write(t, filepath.Join(root, "compose.yaml"), fmt.Sprintf("services: {a: {image: a, environment: {V: %q}}}", text))
-		p, err := compose.Load(context.Background(), compose.Request{Root: root, Project: "p", Files: []string{"compose.yaml"}, Lookup: get})
+		p, err := compose.Load(t.Context(), compose.Request{Root: root, Project: "p", Files: []string{"compose.yaml"}, Lookup: get})
 		switch {
 		case err != nil && substituteErr == nil:
 			if !strings.Contains(err.Error(), "is not defined") && !strings.Contains(err.Error(), "write $$ for") {
@@ -267,7 +267,7 @@ func TestReferencesSurvive(t *testing.T) {
     labels: {l: "${V}"}
     post_start: [{command: ["${V}"]}]
 `)
-		p, err := compose.Load(context.Background(), compose.Request{
+		p, err := compose.Load(t.Context(), compose.Request{
 			Root: root, Project: "p", Files: []string{"compose.yaml"}, Lookup: func(string) (string, bool) { return value, true },
 		})
 		if err != nil {

@@ -113,8 +113,7 @@ func (l *loading) settle(enabled types.Services) {
 
 // invalid takes over the problems of a file that is not YAML.
 func (l *loading) invalid(err error) {
-	var all *yamlpos.Error
-	if errors.As(err, &all) {
+	if all, ok := errors.AsType[*yamlpos.Error](err); ok {
 		for _, p := range all.Problems {
 			l.found.problems = append(l.found.problems, Problem(p))
 		}

@@ -28,7 +28,7 @@ func (l *loading) model() (*types.Project, error) {
 		l.settle(nil)
 		return nil, l.verdict()
 	}
-	shown, ok := l.refs.showAll(reflect.ValueOf(loaded)).Interface().(*types.Project)
+	shown, ok := reflect.TypeAssert[*types.Project](l.refs.showAll(reflect.ValueOf(loaded)))
 	if !ok {
 		return nil, errors.New("load compose files: the model changed its type")
 	}

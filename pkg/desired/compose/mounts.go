@@ -50,9 +50,11 @@ func (m *mapper) mount(place string, v types.ServiceVolumeConfig) (api.Mount, bo
 	m.strayOptions(place, v)
 	switch v.Type {
 	case api.MountBind:
-		return out, m.bind(place, v, &out)
+		ok := m.bind(place, v, &out)
+		return out, ok
 	case api.MountVolume:
-		return out, m.volumeMount(place, v, &out)
+		ok := m.volumeMount(place, v, &out)
+		return out, ok
 	case api.MountTmpfs:
 		out.Long = true
 		if v.Tmpfs != nil {
@@ -207,7 +209,9 @@ func (m *mapper) volume(key string, config types.VolumeConfig) api.VolumeSpec {
 	m.plainName(place+".name", config.Name)
 	spec := api.VolumeSpec{Key: key, Name: config.Name, External: bool(config.External)}
 	if config.External {
-		m.onlyNamed(place, config.Driver != "" || len(config.DriverOpts) > 0 || len(config.Labels) > 0)
+		if config.Driver != "" || len(config.DriverOpts) > 0 || len(config.Labels) > 0 {
+			m.found.warnf(place, onlyNamed)
+		}
 		return spec
 	}
 	spec.Driver, spec.DriverOpts, spec.Labels = config.Driver, texts(config.DriverOpts), texts(config.Labels)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -136,6 +137,9 @@ func externalLinks(s *types.ServiceConfig) []string {
 	return out
 }
 
+// onlyNamed is about what we neither make nor change.
+const onlyNamed = "is external: only its name is used, the other attributes have no effect"
+
 // networks maps the networks that enabled services use.
 func (m *mapper) networks() []api.NetworkSpec {
 	var out []api.NetworkSpec
@@ -154,9 +158,10 @@ func (m *mapper) network(key string, config types.NetworkConfig) api.NetworkSpec
 	m.plainName(path+".name", config.Name)
 	spec := api.NetworkSpec{Key: key, Name: config.Name, External: bool(config.External)}
 	if config.External {
-		m.onlyNamed(path, config.Driver != "" || len(config.DriverOpts) > 0 || len(config.Labels) > 0 ||
-			config.Internal || config.Attachable || config.EnableIPv4 != nil || config.EnableIPv6 != nil ||
-			config.Ipam.Driver != "" || len(config.Ipam.Config) > 0 || len(config.Ipam.Options) > 0)
+		plain := types.NetworkConfig{Name: config.Name, External: config.External, Extensions: config.Extensions}
+		if !reflect.DeepEqual(plain, config) {
+			m.found.warnf(path, onlyNamed)
+		}
 		return spec
 	}
 	spec.Driver, spec.DriverOpts = config.Driver, texts(config.DriverOpts)
@@ -165,13 +170,6 @@ func (m *mapper) network(key string, config types.NetworkConfig) api.NetworkSpec
 	spec.Labels = texts(config.Labels)
 	spec.IPAM = m.ipam(path+".ipam", config.Ipam)
 	return spec
-}
-
-// onlyNamed warns about attributes of something that we neither make nor change.
-func (m *mapper) onlyNamed(path string, more bool) {
-	if more {
-		m.found.warnf(path, "is external: only its name is used, the other attributes have no effect")
-	}
 }
 
 func (m *mapper) ipam(path string, config types.IPAMConfig) *api.IPAM {

@@ -112,10 +112,11 @@ const defaultMode = 0o444
 func (m *mapper) file(o object, target, content string) api.File {
 	file := api.File{Target: path.Clean(target), Content: content, Mode: defaultMode, Secret: o.kind == "secret"}
 	if o.use.Mode != nil {
-		file.Mode = uint32(*o.use.Mode)
-		if *o.use.Mode < 0 || *o.use.Mode > 0o7777 {
-			m.found.errorf(o.place+".mode", "%#o is not a file mode", int64(*o.use.Mode))
+		mode := int64(*o.use.Mode)
+		if mode < 0 || mode > 0o7777 {
+			m.found.errorf(o.place+".mode", "%#o is not a file mode", mode)
 		}
+		file.Mode = uint32(mode & 0o7777)
 	}
 	file.UID = m.id(o.place+".uid", o.use.UID)
 	file.GID = m.id(o.place+".gid", o.use.GID)

@@ -77,8 +77,7 @@ func (f *findings) fail(path string, err error) {
 		}
 		return
 	}
-	var line *lineError
-	if errors.As(err, &line) {
+	if line, ok := errors.AsType[*lineError](err); ok {
 		f.problems = append(f.problems, Problem{File: line.file, Line: line.line, Column: 1, Path: path, Message: line.message})
 		return
 	}

@@ -125,8 +125,7 @@ func (r *repository) stat(clean string) (fs.FileInfo, error) {
 
 // reason drops the machine's own paths from an error and names an escape as such.
 func reason(name string, err error) error {
-	var at *fs.PathError
-	if errors.As(err, &at) {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
 		err = at.Err
 	}
 	switch {

@@ -92,7 +92,9 @@ func braced(inner string, get func(string) (string, bool)) (string, []fault) {
 	}
 	value, set := get(name)
 	rest, orEmpty := strings.CutPrefix(rest, ":")
-	set = set && !(orEmpty && value == "")
+	if orEmpty && value == "" {
+		set = false
+	}
 	if rest == "" || !strings.ContainsRune("-?+", rune(rest[0])) {
 		return standIn, []fault{{"${" + inner + "} is not a template Compose knows; write $$ for a plain $"}}
 	}

@@ -59,13 +59,11 @@ func (v *variables) get(name string) (string, bool) {
 	return "", false
 }
 
-// flat returns all values that are known by now, outer ones first.
+// flat returns all values that are known by now; outer ones win.
 func (v *variables) flat() map[string]string {
 	out := map[string]string{}
 	for at := v; at != nil; at = at.parent {
-		for name, value := range at.own {
-			out[name] = value
-		}
+		maps.Copy(out, at.own)
 	}
 	return out
 }
