@@ -1,5 +1,3 @@
-// Command gen writes the JSON Schemas of the kinds: gen <folder of package api> <folder
-// for the schemas>.
 package main
 
 import (
