@@ -28,9 +28,8 @@ func inBubble(t *testing.T, cfg observe.Config, test func(t *testing.T, r *rig))
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(cfg)
-		stop := start(t, r)
+		start(t, r)
 		test(t, r)
-		stop()
 	})
 }
 
@@ -96,7 +95,7 @@ func TestFirstListIsComplete(t *testing.T) {
 		if r.Snapshot().Complete {
 			t.Error("complete before the first list")
 		}
-		stop := start(t, r)
+		start(t, r)
 		if !r.Snapshot().Complete {
 			t.Error("not complete after the first list")
 		}
@@ -104,6 +103,5 @@ func TestFirstListIsComplete(t *testing.T) {
 		r.run(t, "after", "p")
 		synctest.Wait()
 		r.requireTruth(t)
-		stop()
 	})
 }

@@ -230,7 +230,7 @@ func TestBurstsAreCoalesced(t *testing.T) {
 			return nil
 		}
 		id := r.run(t, "web", "p")
-		stop := start(t, r)
+		start(t, r)
 		for range 50 {
 			if err := errors.Join(r.hand.Pause(id), r.hand.Unpause(id)); err != nil {
 				t.Fatal(err)
@@ -242,7 +242,6 @@ func TestBurstsAreCoalesced(t *testing.T) {
 		if n := inspections.Load(); n < 2 || n > 3 {
 			t.Errorf("%d inspections for a burst of 100 events, want 2 or 3", n)
 		}
-		stop()
 	})
 }
 
@@ -258,7 +257,8 @@ func TestEventDuringInspection(t *testing.T) {
 			return nil
 		}
 		id := r.run(t, "web", "p")
-		stop := start(t, r)
+		settle(time.Minute) // or the stream would begin with the events of its start
+		start(t, r)
 		if err := r.hand.Pause(id); err != nil {
 			t.Fatal(err)
 		}
@@ -268,7 +268,6 @@ func TestEventDuringInspection(t *testing.T) {
 		}
 		settle(time.Second)
 		r.requireTruth(t)
-		stop()
 	})
 }
 
@@ -284,7 +283,8 @@ func TestLateAnswers(t *testing.T) {
 			return nil
 		}
 		id := r.run(t, "web", "p")
-		stop := start(t, r)
+		settle(time.Minute) // or the stream would begin with the events of its start
+		start(t, r)
 		r.fake.DropEvents(1000)
 		late := make(chan error, 1)
 		go func() { late <- r.Refresh(t.Context(), id) }()
@@ -297,7 +297,6 @@ func TestLateAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.requireTruth(t)
-		stop()
 	})
 }
 
@@ -312,7 +311,7 @@ func TestLateList(t *testing.T) {
 			return nil
 		}
 		gone, ended := r.run(t, "gone", "p"), r.run(t, "ended", "p")
-		stop := start(t, r)
+		start(t, r)
 		settle(61*time.Second + 500*time.Millisecond)
 		lists := r.fake.Calls()["List"]
 		if lists != 2 {
@@ -326,40 +325,75 @@ func TestLateList(t *testing.T) {
 		r.requireTruth(t)
 		settle(time.Second)
 		r.requireTruth(t)
-		stop()
 	})
 }
 
-// TestNoGapBeforeTheStream changes something after the first list and before the event
-// stream is open.
+// TestNoGapBeforeTheStream changes something after the first list was read and before the
+// event stream is open.
 func TestNoGapBeforeTheStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(observe.Config{Relist: time.Hour})
 		id := r.run(t, "web", "p")
-		r.fake.OnCall = func(method, _ string) error {
-			if method == "Events" {
-				return r.hand.End(id, 1)
+		r.fake.AfterCall = func(method, _ string) error {
+			if method != "List" {
+				return nil
 			}
-			return nil
+			err := r.hand.End(id, 1)
+			time.Sleep(time.Second)
+			return err
 		}
-		stop := start(t, r)
-		settle(time.Second)
+		start(t, r)
+		settle(2 * time.Second)
 		r.requireTruth(t)
-		stop()
 	})
 }
 
-// start runs the cache until stop, which waits for its end.
-func start(t *testing.T, r *rig) (stop func()) {
+// TestWaitingIsCoalesced sends events of a container while all places are taken.
+func TestWaitingIsCoalesced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(observe.Config{Parallel: 1})
+		slow, waiting := r.run(t, "slow", "p"), r.run(t, "waiting", "p")
+		var inspections atomic.Int64
+		start(t, r)
+		settle(time.Minute)
+		r.fake.OnCall = func(method, object string) error {
+			switch {
+			case method == "InspectContainer" && object == slow:
+				time.Sleep(100 * time.Millisecond)
+			case method == "InspectContainer":
+				inspections.Add(1)
+			}
+			return nil
+		}
+		if err := r.hand.Pause(slow); err != nil {
+			t.Fatal(err)
+		}
+		settle(time.Millisecond)
+		for range 20 {
+			if err := errors.Join(r.hand.Pause(waiting), r.hand.Unpause(waiting)); err != nil {
+				t.Fatal(err)
+			}
+			settle(time.Millisecond)
+		}
+		settle(time.Second)
+		r.requireTruth(t)
+		if n := inspections.Load(); n != 1 {
+			t.Errorf("%d inspections of a container whose 40 events came while it waited, want 1", n)
+		}
+	})
+}
+
+// start runs the cache until the end of the test, which waits for its end.
+func start(t *testing.T, r *rig) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
-	synctest.Wait()
-	return func() {
+	t.Cleanup(func() {
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("Run returned %v, want %v", err, context.Canceled)
 		}
-	}
+	})
+	synctest.Wait()
 }

@@ -60,11 +60,35 @@ func TestFactsBeforeTheContainer(t *testing.T) {
 		id := r.run(t, "web", "p")
 		r.SetFacts(id, func(f *api.ContainerFacts) { f.SpecHash = "adopted" })
 		r.SetFacts("never", func(f *api.ContainerFacts) { f.SpecHash = "of nobody" })
-		stop := start(t, r)
+		start(t, r)
 		if got := r.Snapshot().Containers[id].Facts; got.SpecHash != "adopted" || got.WritableBytes != -1 {
 			t.Errorf("facts that were set before the first list: %+v", got)
 		}
-		stop()
+	})
+}
+
+// TestFactsDuringAList sets facts of a container that was made after the list was read.
+func TestFactsDuringAList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(observe.Config{Relist: time.Minute})
+		r.fake.AfterCall = func(method, _ string) error {
+			if method == "List" {
+				time.Sleep(time.Second)
+			}
+			return nil
+		}
+		start(t, r)
+		r.fake.DropEvents(1000)
+		settle(61500 * time.Millisecond)
+		id := r.run(t, "web", "p")
+		r.SetFacts(id, func(f *api.ContainerFacts) { f.FilesCopied = true })
+		settle(time.Second)
+		if err := r.Refresh(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		if !r.Snapshot().Containers[id].Facts.FilesCopied {
+			t.Error("a list that began before dropped facts of a container that it could not know")
+		}
 	})
 }
 

@@ -58,8 +58,9 @@ func (c *Cache) session(ctx context.Context) error {
 	return g.Wait()
 }
 
-// follow marks what events name, until the stream ends. It ends with ctx of the stream:
-// the engine sends its one error then, which is awaited so that nothing is left behind.
+// follow marks what events name, until the stream ends with its one error. It does not
+// look at a context: the stream does, and its end is awaited so that nothing is left
+// behind. Events that were not read by then are made up for by the next session's list.
 func (c *Cache) follow(events <-chan engine.Event, errs <-chan error) error {
 	for {
 		select {
@@ -70,18 +71,7 @@ func (c *Cache) follow(events <-chan engine.Event, errs <-chan error) error {
 			}
 			c.handle(ev)
 		case err := <-errs:
-			// Events that were delivered before the end still count.
-			for {
-				select {
-				case ev, ok := <-events:
-					if ok {
-						c.handle(ev)
-						continue
-					}
-				default:
-				}
-				return err
-			}
+			return err
 		}
 	}
 }
