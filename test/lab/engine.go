@@ -1,0 +1,108 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// startLimit bounds the start of an engine.
+const startLimit = time.Minute
+
+// StartEngine starts the node's dockerd and waits until it answers. A running one is left
+// as it is.
+func (n *Node) StartEngine(ctx context.Context) error {
+	if n.engine != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	logFile, err := os.OpenFile(n.EngineLog(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("open log of the engine: %w", err)
+	}
+	defer logFile.Close() //nolint:errcheck // the engine has its own descriptor
+	in := func(name string) string { return filepath.Join(n.Dir, name) }
+	// Not bound to ctx: it outlives the start.
+	cmd := n.Command(context.WithoutCancel(ctx), "dockerd",
+		"--config-file", in("daemon.json"), "--data-root", in("data"), "--exec-root", in("exec"), "--pidfile", in("docker.pid"),
+		"--host", "unix://"+n.Socket, "--cgroup-parent", "/"+filepath.Base(n.Dir), "--shutdown-timeout", "5")
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start engine: %w", err)
+	}
+	exited := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(exited) }()
+	n.engine, n.exited = cmd, exited
+	err = wait(ctx, "the engine", func() bool { return n.Ping(ctx) == nil || ended(exited) })
+	if err == nil && ended(exited) {
+		err = errors.New("it ended at once")
+	}
+	if err != nil {
+		log, _ := os.ReadFile(n.EngineLog())
+		return fmt.Errorf("start engine: %w\n%s", err, log[max(0, len(log)-2000):])
+	}
+	return nil
+}
+
+func ended(exited chan struct{}) bool {
+	select {
+	case <-exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// EngineLog is the file with what the engine says.
+func (n *Node) EngineLog() string { return filepath.Join(n.Dir, "docker.log") }
+
+// Ping tells whether the engine answers within two seconds.
+func (n *Node) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", n.Socket)
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/_ping", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// KillEngine ends dockerd with SIGKILL; containers run on. Its pid file is removed, as a
+// start would else take a process of the same number for it.
+func (n *Node) KillEngine() error {
+	if n.engine == nil {
+		return nil
+	}
+	if err := n.engine.Process.Kill(); err != nil {
+		return fmt.Errorf("kill engine: %w", err)
+	}
+	<-n.exited
+	n.engine = nil
+	if err := os.Remove(filepath.Join(n.Dir, "docker.pid")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove pid file: %w", err)
+	}
+	return nil
+}
+
+// FreezeEngine stops dockerd with SIGSTOP: connects succeed, no byte ever comes.
+func (n *Node) FreezeEngine() error { return n.engine.Process.Signal(syscall.SIGSTOP) }
+
+// ThawEngine lets it go on.
+func (n *Node) ThawEngine() error { return n.engine.Process.Signal(syscall.SIGCONT) }

@@ -1,0 +1,165 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ErrUnavailable says what this machine lacks for nodes of its own; tests skip then.
+var ErrUnavailable = errors.New("no nodes of our own on this machine")
+
+// Node is a Docker host. Its methods are for one goroutine at a time.
+type Node struct {
+	// Dir holds all files of the node. It is short, so that sockets in it fit.
+	Dir string
+	// Socket is the engine's, reachable from outside of the node too.
+	Socket string
+
+	holder *exec.Cmd
+	engine *exec.Cmd
+	exited chan struct{}
+}
+
+// prefix of the folders of nodes, below the system's temporary folder.
+const prefix = "ktrdr-lab-"
+
+// envKey marks every process of a node; its value is the node's folder.
+const envKey = "KTRDR_LAB"
+
+// Start makes a node and waits until its engine answers. ctx bounds the start alone.
+func Start(ctx context.Context) (*Node, error) {
+	if err := available(); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", prefix)
+	if err != nil {
+		return nil, fmt.Errorf("make folder of a node: %w", err)
+	}
+	n := &Node{Dir: dir, Socket: filepath.Join(dir, "docker.sock")}
+	if err := n.boot(ctx); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func available() error {
+	if os.Getuid() != 0 {
+		return fmt.Errorf("%w: they need root", ErrUnavailable)
+	}
+	for _, tool := range []string{"dockerd", "containerd", "nsenter", "unshare", "ip", "iptables"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+	}
+	return nil
+}
+
+func (n *Node) boot(ctx context.Context) error {
+	owner := strconv.Itoa(os.Getpid()) + " " + startTime(os.Getpid())
+	if err := os.WriteFile(filepath.Join(n.Dir, "owner"), []byte(owner), 0o600); err != nil {
+		return fmt.Errorf("note the owner of a node: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(n.Dir, "daemon.json"), []byte("{}"), 0o600); err != nil {
+		return fmt.Errorf("write the engine's configuration: %w", err)
+	}
+	if err := os.Chmod(n.Dir, 0o711); err != nil { //nolint:gosec // containers read files of an agent below it
+		return fmt.Errorf("open the folder of a node: %w", err)
+	}
+	if err := n.hold(); err != nil {
+		return err
+	}
+	return n.StartEngine(ctx)
+}
+
+// hold starts the process that keeps the namespaces. /run is the node's own: containerd's
+// shims have their sockets there, and a machine's containerd is not taken for the node's.
+func (n *Node) hold() error {
+	const script = `ip link set lo up && mount -t tmpfs tmpfs /run && echo ready && exec sleep infinity`
+	n.holder = exec.Command("unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", script) //nolint:noctx // ended by Close
+	n.holder.Env = n.environ()
+	n.holder.Stderr = os.Stderr
+	out, err := n.holder.StdoutPipe()
+	if err != nil {
+		return fmt.Errorf("make namespaces: %w", err)
+	}
+	if err := n.holder.Start(); err != nil {
+		return fmt.Errorf("make namespaces: %w", err)
+	}
+	if line, _ := bufio.NewReader(out).ReadString('\n'); strings.TrimSpace(line) != "ready" {
+		return fmt.Errorf("%w: namespaces can't be made here", ErrUnavailable)
+	}
+	return nil
+}
+
+func (n *Node) environ() []string { return append(os.Environ(), envKey+"="+n.Dir) }
+
+// Command prepares a program that runs in the namespaces of the node.
+func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	enter := []string{"--target", strconv.Itoa(n.holder.Process.Pid), "--mount", "--net", "--wdns=/", "--", name}
+	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...) //nolint:gosec // tests name the programs
+	cmd.Env = n.environ()
+	return cmd
+}
+
+// Run runs a program on the node and returns what it said.
+func (n *Node) Run(ctx context.Context, name string, args ...string) (string, error) {
+	out, err := n.Command(ctx, name, args...).CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+// Reboot is a loss of power followed by a start: every process ends at once, what the
+// engine keeps outside of its data folder is gone.
+func (n *Node) Reboot(ctx context.Context) error {
+	if err := n.PowerOff(); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(filepath.Join(n.Dir, "exec")); err != nil {
+		return fmt.Errorf("wipe what does not outlive a reboot: %w", err)
+	}
+	if err := n.hold(); err != nil {
+		return err
+	}
+	return n.StartEngine(ctx)
+}
+
+// PowerOff ends every process of the node with SIGKILL and waits until they are gone.
+func (n *Node) PowerOff() error {
+	err := killAll(n.Dir)
+	if n.engine != nil {
+		<-n.exited
+		n.engine = nil
+	}
+	if n.holder != nil {
+		_ = n.holder.Wait() // killed on purpose
+		n.holder = nil
+	}
+	return err
+}
+
+// Close ends the node and removes all of it.
+func (n *Node) Close() error { return errors.Join(n.PowerOff(), destroy(n.Dir)) }
+
+// wait polls until done says so.
+func wait(ctx context.Context, what string, done func() bool) error {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w", what, ctx.Err())
+		case <-ticker.C:
+		}
+	}
+	return nil
+}
