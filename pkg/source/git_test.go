@@ -84,6 +84,20 @@ func TestGitMissing(t *testing.T) {
 	}
 }
 
+// The same commit and cache with another sub-folder is another tree.
+func TestGitPathIsPartOfTheTree(t *testing.T) {
+	t.Parallel()
+	r := newGitRepo(t)
+	r.commit(t, sourcetest.Files{"a/f": sourcetest.Text("a"), "b/f": sourcetest.Text("b")})
+	cache := filepath.Join(t.TempDir(), "cache")
+	for _, p := range []string{"a", "b", "a"} {
+		g := r.open(t, func(c *source.GitConfig) { c.CacheDir, c.Path = cache, p })
+		if got := mustRead(t, filepath.Join(fetchOK(t, g).Dir, "f")); string(got) != p {
+			t.Errorf("sub-folder %s has the file of %s", p, got)
+		}
+	}
+}
+
 func TestGitForcePush(t *testing.T) {
 	t.Parallel()
 	for name, r := range transports(t) {
@@ -119,8 +133,8 @@ func TestGitTransfersOnlyWhatIsNew(t *testing.T) {
 			continue // nothing is transferred
 		}
 		t.Run(name, func(t *testing.T) {
-			for i := range 5 { // history that nobody needs
-				r.commit(t, sourcetest.Files{"big": sourcetest.Text(noise(200_000 + i)), "small": sourcetest.Text("1")})
+			for i := range 3 { // history that nobody needs
+				r.commit(t, sourcetest.Files{"big": sourcetest.Text(noise(600_000)[i*200_000:][:200_000]), "small": sourcetest.Text("1")})
 			}
 			cache := filepath.Join(t.TempDir(), "cache")
 			g := r.open(t, func(c *source.GitConfig) { c.CacheDir = cache })

@@ -104,6 +104,38 @@ func corruptions() map[string]func(t testing.TB, dir string) {
 	}
 }
 
+// An object that is readable, and another one than its name says: no checksum of the storage notices.
+func TestGitCacheThatLies(t *testing.T) {
+	t.Parallel()
+	r := newHTTPSRepo(t)
+	id := r.commit(t, state("the truth"))
+	cache := filepath.Join(t.TempDir(), "cache")
+	g := r.open(t, func(c *source.GitConfig) { c.CacheDir = cache })
+	tree := fetchOK(t, g)
+	write(t, filepath.Join(r.base, "lie"), "a lie")
+	lie := r.git(t, r.work, "hash-object", "-w", filepath.Join(r.base, "lie"))
+	truth := r.git(t, r.work, "rev-parse", id+":fleet.yaml")
+	object := func(dir, h string) string { return filepath.Join(dir, "objects", h[:2], h[2:]) }
+	if err := os.RemoveAll(tree.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(cache, "git/objects")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(cache, "git/objects"), os.DirFS(filepath.Join(r.bare, "objects"))); err != nil {
+		t.Fatal(err)
+	}
+	forged := object(filepath.Join(cache, "git"), truth)
+	if err := os.Remove(forged); err != nil {
+		t.Fatal(err)
+	}
+	write(t, forged, string(mustRead(t, object(r.bare, lie))))
+	again := fetchOK(t, g)
+	if got := mustRead(t, filepath.Join(again.Dir, "fleet.yaml")); string(got) != "the truth" {
+		t.Errorf("the tree has %q", got)
+	}
+}
+
 // A cache does not grow for ever.
 func TestGitCacheIsThrownAwayWhenFull(t *testing.T) {
 	t.Parallel()

@@ -95,7 +95,7 @@ func TestHTTPSRedirects(t *testing.T) {
 	id := r.commit(t, state("1"))
 	var stolen []string
 	var mu sync.Mutex
-	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+	thief := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		stolen = append(stolen, req.URL.Path+" "+req.Header.Get("Authorization"))
@@ -142,6 +142,8 @@ func TestHTTPSCertificates(t *testing.T) {
 	}
 	write(t, filepath.Join(r.base, "own.pem"), string(data))
 	fetchOK(t, g)
+	write(t, filepath.Join(r.base, "own.pem"), "rubbish again")
+	refused(t, g, source.ReasonInvalid, "no PEM certificate")
 	refused(t, r.open(t, func(c *source.GitConfig) { c.HTTP.CAFile = "" }), source.ReasonCertificate, "http.caFile")
 	refused(t, r.open(t, func(c *source.GitConfig) { c.URL = strings.Replace(c.URL, "127.0.0.1", "localhost", 1) }), source.ReasonCertificate, "localhost")
 }

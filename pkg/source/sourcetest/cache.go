@@ -47,12 +47,12 @@ func tampered(t *testing.T, h Harness) {
 		"a file":   func(dir string) error { _ = os.RemoveAll(dir); return os.WriteFile(dir, nil, 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, ok := s.Cached(tree.Revision.ID); !ok {
-				t.Fatal("the tree is not there to begin with")
-			}
+			verified(t, s, tree.Revision.ID)
 			if err := harm(tree.Dir); err != nil {
 				t.Fatal(err)
 			}
+			// Harm that is fresh is easier to notice; the harm to find is old.
+			<-time.After(100 * time.Millisecond)
 			if _, ok := s.Cached(tree.Revision.ID); ok {
 				t.Errorf("Cached vouches for a changed tree")
 			}
@@ -61,6 +61,19 @@ func tampered(t *testing.T, h Harness) {
 			}
 			wantFiles(t, tree.Dir, sample())
 		})
+	}
+}
+
+// verified asks for the tree for long enough that a source which remembers what it verified has begun to do so.
+func verified(t *testing.T, s source.Source, id string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range 10 {
+		if _, ok := s.Cached(id); !ok {
+			t.Fatal("the tree is not there to begin with")
+		}
+		<-tick.C
 	}
 }
 
@@ -172,7 +185,7 @@ func pruneWhileFetching(t *testing.T, h Harness) {
 	})
 	defer wg.Wait()
 	defer close(stop)
-	for _, content := range []string{"1", "2", "3", "4", "5", "6"} {
+	for _, content := range []string{"1", "2", "3", "4"} {
 		want := Files{"f": Text(content), "d/g": Text(content)}
 		o.Publish(t, want)
 		wantFiles(t, fetch(t, s, "").Dir, want)

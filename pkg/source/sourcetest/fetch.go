@@ -114,8 +114,8 @@ func random(t *testing.T, h Harness) {
 	paths := rapid.SampledFrom([]string{"a", "b.yaml", "d/a", "d/b", "d/e/f", "g/h/i"})
 	steps := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		if steps++; steps > 8 {
-			return // each step costs a commit; eight draws of up to six changes mix enough
+		if steps++; steps > 5 {
+			return // each step costs a commit; five draws of up to six changes mix enough
 		}
 		change := Files{}
 		for range rapid.IntRange(1, 6).Draw(rt, "changes") {
@@ -221,7 +221,7 @@ func noticed(t *testing.T, h Harness) {
 	o.Publish(t, sample())
 	s := open(t, o, Options{})
 	have := fetch(t, s, "").Revision.ID
-	for i := range 5 {
+	for i := range 3 {
 		o.Publish(t, Files{fmt.Sprintf("stacks/new%d/deep/compose.yaml", i): Text("x")})
 		if c := s.Changes(); c != nil {
 			select {
