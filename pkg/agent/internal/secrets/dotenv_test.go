@@ -198,6 +198,31 @@ func TestDotenvIsCached(t *testing.T) {
 	}
 }
 
+// Two writes within one tick of the clock of the file system look alike.
+func TestDotenvOfNowIsNotCached(t *testing.T) {
+	name := envFile(t, "K=old")
+	now := time.Now()
+	p := secrets.NewDotenv(name)
+	versions := map[string]bool{}
+	for _, want := range []string{"old", "new"} {
+		if err := os.WriteFile(name, []byte("K="+want), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(name, now, now); err != nil {
+			t.Fatal(err)
+		}
+		results, err := p.Resolve(t.Context(), []string{"akv://vault/k"})
+		got := results["akv://vault/k"]
+		if err != nil || got.Value.Open() != want {
+			t.Errorf("got %q, %v, want %q", got.Value.Open(), err, want)
+		}
+		versions[got.Version] = true
+	}
+	if len(versions) != 2 {
+		t.Errorf("versions %v, want two", versions)
+	}
+}
+
 func TestQuotedValuesComeBack(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		want := strings.NewReplacer("\x00", "", "\r", "").Replace(rapid.String().Draw(r, "value"))

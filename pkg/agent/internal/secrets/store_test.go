@@ -271,7 +271,7 @@ func TestRedact(t *testing.T) {
 }
 
 func TestRedactOverlapsAndShortValues(t *testing.T) {
-	p := &provider{values: map[string]string{"a": "secret-one", "b": "one-secret-two", "c": "short", "d": "secret-one-longer"}}
+	p := &provider{values: map[string]string{"a": "secret-one", "b": "one-secret-two", "c": "short", "d": "secret-one-longer", "e": "ret-on", "f": "ababab"}}
 	s := secrets.New(p, nil)
 	if err := s.Refresh(t.Context(), slices.Collect(maps.Keys(p.values))); err != nil {
 		t.Fatal(err)
@@ -283,6 +283,7 @@ func TestRedactOverlapsAndShortValues(t *testing.T) {
 		"x secret-one-longer y":     "x [redacted] y",
 		"x secret-one-secret-two y": "x [redacted] y",
 		"secret-onesecret-one":      "[redacted][redacted]",
+		"x abababab y":              "x [redacted] y",
 		"ends in secret-one":        "ends in [redacted]",
 	} {
 		if got := s.Redact(text); got != want {

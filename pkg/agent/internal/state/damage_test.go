@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -126,6 +127,50 @@ func damage(r *rapid.T, file []byte) []byte {
 		}
 	}
 	return damaged
+}
+
+// A changed value is not taken over, and what is beside it is.
+func TestChangedValue(t *testing.T) {
+	file, key, want := sample(t)
+	damaged := bytes.ReplaceAll(file, []byte(`"specHash":"v1:5"`), []byte(`"specHash":"v1:6"`))
+	if bytes.Equal(damaged, file) {
+		t.Fatal("the value is not in the file")
+	}
+	got, healed, _ := reopen(t, damaged, key)
+	if healed == "" {
+		t.Error("not a word")
+	}
+	if _, found := got.Adoptions["container-5"]; found {
+		t.Error("the changed adoption is believed")
+	}
+	delete(want.Adoptions, "container-5")
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("what is intact was lost:\n%s", diff)
+	}
+}
+
+// A page that has lost its last entry has nothing wrong in itself.
+func TestLostEntry(t *testing.T) {
+	file, key, want := sample(t)
+	told := 0
+	for page := 2; page < len(file)/4096; page++ {
+		damaged := bytes.Clone(file)
+		count := damaged[page*4096+10:]
+		if damaged[page*4096+8] != 2 || binary.NativeEndian.Uint16(count) == 0 {
+			continue // not a page of entries
+		}
+		binary.NativeEndian.PutUint16(count, binary.NativeEndian.Uint16(count)-1)
+		got, healed, _ := reopen(t, damaged, key)
+		if diff := cmp.Diff(want, got); healed == "" && diff != "" {
+			t.Errorf("page %d: an entry is lost and not a word:\n%s", page, diff)
+		}
+		if healed != "" {
+			told++
+		}
+	}
+	if told == 0 {
+		t.Error("no page of entries was met")
+	}
 }
 
 func TestDamageOfTheKey(t *testing.T) {

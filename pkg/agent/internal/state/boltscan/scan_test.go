@@ -130,6 +130,28 @@ func TestLostPages(t *testing.T) {
 	}
 }
 
+// A page in the place of another one is whole in itself.
+func TestPageInTheWrongPlace(t *testing.T) {
+	values := map[string][]byte{}
+	for i := range 200 {
+		values[fmt.Sprintf("key-%03d", i)] = bytes.Repeat([]byte{7}, 100)
+	}
+	data, _ := file(t, 4096, values)
+	var leaves []int
+	for page := 2; page < len(data)/4096; page++ {
+		if data[page*4096+8] == 2 && data[page*4096+10] > 5 {
+			leaves = append(leaves, page*4096)
+		}
+	}
+	if len(leaves) < 2 {
+		t.Fatalf("%d leaves", len(leaves))
+	}
+	copy(data[leaves[1]:leaves[1]+4096], data[leaves[0]:leaves[0]+4096])
+	if got, err := boltscan.Read(data, bucket); !errors.Is(err, boltscan.ErrDamaged) {
+		t.Errorf("%d keys and not a word: %v", len(got), err)
+	}
+}
+
 func TestMissingBucket(t *testing.T) {
 	data, _ := file(t, 4096, map[string][]byte{"a": {1}})
 	if got, err := boltscan.Read(data, "c"); !errors.Is(err, boltscan.ErrDamaged) || cmp.Diff(got, map[string][]byte{}) != "" {
