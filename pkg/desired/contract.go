@@ -128,6 +128,9 @@ func (b *stackBuild) checkSecrets(service *api.Service) {
 		elsewhere := slices.DeleteFunc(slices.Clone(replica.SecretRefs), func(ref string) bool { return slices.Contains(inEnv, ref) })
 		b.checkReferences(elsewhere, b.files.at("services."+service.Name))
 		arguments := map[string][]string{"command": replica.Spec.Command, "entrypoint": replica.Spec.Entrypoint}
+		if check := replica.Spec.Healthcheck; check != nil {
+			arguments["healthcheck.test"] = check.Test
+		}
 		for _, field := range keysOf(arguments) {
 			for _, argument := range arguments[field] {
 				if fault := plaintextFault("", argument); fault != "" {
