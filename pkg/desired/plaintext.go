@@ -44,8 +44,12 @@ func plaintextFault(name, value string) string {
 		"or list the name in plaintextAllowed if it is none"
 }
 
-// isLiteral is false for what holds a reference or a variable, and for booleans.
+// isLiteral is false for what holds a reference or a variable, for booleans, and for the
+// path of a secret file.
 func isLiteral(value string) bool {
+	if strings.HasPrefix(value, "/run/secrets/") {
+		return false
+	}
 	if len(api.References(value)) > 0 || embedded.MatchString(value) || strings.Contains(value, "$") {
 		return false
 	}
