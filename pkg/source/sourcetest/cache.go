@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -197,11 +196,12 @@ func diskFull(t *testing.T, h Harness) {
 	if err := os.Mkdir(cache, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("tmpfs", cache, "tmpfs", 0, "size=1m"); err != nil {
+	unmount, err := mountSmall(cache)
+	if err != nil {
 		t.Skipf("SKIPPED, needs the right to mount a small tmpfs: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := syscall.Unmount(cache, syscall.MNT_DETACH); err != nil {
+		if err := unmount(); err != nil {
 			t.Errorf("unmount: %v", err)
 		}
 	})
