@@ -2,6 +2,7 @@ package boltscan_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -149,6 +150,66 @@ func TestPageInTheWrongPlace(t *testing.T) {
 	copy(data[leaves[1]:leaves[1]+4096], data[leaves[0]:leaves[0]+4096])
 	if got, err := boltscan.Read(data, bucket); !errors.Is(err, boltscan.ErrDamaged) {
 		t.Errorf("%d keys and not a word: %v", len(got), err)
+	}
+}
+
+// A branch whose children are all itself has more ways through than there is time.
+func TestBranchThatLeadsToItself(t *testing.T) {
+	values := map[string][]byte{}
+	for i := range 400 {
+		values[fmt.Sprintf("key-%03d", i)] = bytes.Repeat([]byte{7}, 100)
+	}
+	data, _ := file(t, 4096, values)
+	branches := 0
+	for page := 2; page < len(data)/4096; page++ {
+		at := data[page*4096 : (page+1)*4096]
+		if at[8] != 1 {
+			continue
+		}
+		branches++
+		for i := range int(at[10]) {
+			binary.NativeEndian.PutUint64(at[16+16*i+8:], uint64(page))
+		}
+	}
+	if branches == 0 {
+		t.Fatal("no branches")
+	}
+	if _, err := boltscan.Read(data, bucket); !errors.Is(err, boltscan.ErrDamaged) {
+		t.Errorf("not a word: %v", err)
+	}
+}
+
+// Entries that all reach over the whole page must not multiply it.
+func TestOverlappingEntries(t *testing.T) {
+	values := map[string][]byte{}
+	for i := range 30 {
+		values[fmt.Sprintf("key-%03d", i)] = bytes.Repeat([]byte{7}, 100)
+	}
+	data, _ := file(t, 4096, values)
+	pages := 0
+	for page := 2; page < len(data)/4096; page++ {
+		at := data[page*4096 : (page+1)*4096]
+		if at[8] != 2 || at[10] != 30 {
+			continue
+		}
+		pages++
+		for i := range 30 {
+			entry := at[16+16*i:]
+			binary.NativeEndian.PutUint32(entry[4:], 0)
+			binary.NativeEndian.PutUint32(entry[8:], uint32(100+i))
+			binary.NativeEndian.PutUint32(entry[12:], uint32(4096-16-16*i-100-i))
+		}
+	}
+	if pages == 0 {
+		t.Fatal("no page of 30 entries")
+	}
+	got, err := boltscan.Read(data, bucket)
+	total := 0
+	for key, value := range got {
+		total += len(key) + len(value)
+	}
+	if total > len(data) || !errors.Is(err, boltscan.ErrDamaged) {
+		t.Errorf("%d bytes out of %d, %v", total, len(data), err)
 	}
 }
 
