@@ -11,7 +11,6 @@ import (
 	"github.com/distribution/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/client"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"ktrdr.io/fleet/pkg/api"
 )
@@ -94,50 +93,6 @@ func repositoryDigest(ref string, digests []string) string {
 		}
 	}
 	return ""
-}
-
-// parsePlatform reads "os/arch[/variant]"; empty is nil.
-func parsePlatform(platform string) (*ocispec.Platform, error) {
-	if platform == "" {
-		return nil, nil //nolint:nilnil // no platform wanted is not an error
-	}
-	parts := strings.Split(strings.ToLower(platform), "/")
-	if len(parts) < 2 || len(parts) > 3 || slices.Contains(parts, "") {
-		return nil, invalidf("platform %q: want os/architecture[/variant]", platform)
-	}
-	parsed := &ocispec.Platform{OS: parts[0], Architecture: architecture(parts[1])}
-	if len(parts) == 3 {
-		parsed.Variant = parts[2]
-	}
-	if parsed.Architecture == "arm64" && parsed.Variant == "v8" {
-		parsed.Variant = ""
-	}
-	return parsed, nil
-}
-
-// architecture maps the kernel's names to Go's, as the engine's own parser does.
-func architecture(name string) string {
-	switch name {
-	case "x86_64", "x86-64":
-		return "amd64"
-	case "aarch64":
-		return "arm64"
-	case "i386":
-		return "386"
-	case "armhf":
-		return "arm"
-	}
-	return name
-}
-
-func samePlatform(wanted ocispec.Platform, have client.ImageInspectResult) bool {
-	if have.Os == "" && have.Architecture == "" {
-		return true
-	}
-	if have.Os != wanted.OS || have.Architecture != wanted.Architecture {
-		return false
-	}
-	return wanted.Variant == "" || have.Variant == "" || have.Variant == wanted.Variant
 }
 
 // waitIdle returns a context that ends when touch was not called for as long as idle.
