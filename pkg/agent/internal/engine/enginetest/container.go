@@ -159,9 +159,12 @@ func (f *Fake) Update(ctx context.Context, r engine.UpdateRequest) error {
 // updateLimits takes over what is set: the engine has no word for "no limit" here.
 func updateLimits(have *api.Resources, want api.Resources) {
 	for _, limit := range []struct{ have, want *int64 }{
-		{&have.NanoCPUs, &want.NanoCPUs}, {&have.CPUShares, &want.CPUShares},
-		{&have.CPUPeriod, &want.CPUPeriod}, {&have.CPUQuota, &want.CPUQuota},
-		{&have.Memory, &want.Memory}, {&have.MemoryReservation, &want.MemoryReservation},
+		{&have.NanoCPUs, &want.NanoCPUs},
+		{&have.CPUShares, &want.CPUShares},
+		{&have.CPUPeriod, &want.CPUPeriod},
+		{&have.CPUQuota, &want.CPUQuota},
+		{&have.Memory, &want.Memory},
+		{&have.MemoryReservation, &want.MemoryReservation},
 		{&have.MemorySwap, &want.MemorySwap},
 	} {
 		if *limit.want != 0 {

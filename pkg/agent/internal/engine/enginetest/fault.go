@@ -140,7 +140,8 @@ func (f *Fake) restore(c *container, boot Boot) {
 		f.end(c, c.program.TermCode)
 	}
 	if !c.started.IsZero() && c.wantsRestart(atBoot) {
-		f.startAgain(c)
+		// What can't be started stays as it is, with the error recorded.
+		_ = f.start(c)
 	}
 }
 

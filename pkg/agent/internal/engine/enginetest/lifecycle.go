@@ -52,9 +52,7 @@ func (f *Fake) start(c *container) error {
 		f.release(c)
 		c.running, c.restarting = false, false
 		c.errText = err.Error()
-		if c.exitCode == 0 {
-			c.exitCode = startFailureCode(err)
-		}
+		c.exitCode = startFailureCode(c.exitCode, err)
 		return err
 	}
 	c.gen++
@@ -84,12 +82,17 @@ func (f *Fake) start(c *container) error {
 	return nil
 }
 
-// startFailureCode is what the engine records for a process that it could not start.
-func startFailureCode(err error) int {
-	if strings.Contains(err.Error(), "no such file or directory") {
+// startFailureCode is what the engine records for a process that it could not start: 127
+// when a file is missing, else 128 unless there is a code already.
+func startFailureCode(before int, err error) int {
+	switch {
+	case strings.Contains(err.Error(), "no such file or directory"):
 		return 127
+	case before == 0:
+		return 128
+	default:
+		return before
 	}
-	return 128
 }
 
 func (f *Fake) programOf(c *container) Program {

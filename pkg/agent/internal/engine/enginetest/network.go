@@ -229,9 +229,9 @@ func (c *container) syncEndpoints() {
 	}
 	var list []api.Endpoint
 	for _, name := range c.networkNames() {
-		switch {
-		case name == c.spec.NetworkMode:
-		case name == primary:
+		switch name {
+		case c.spec.NetworkMode:
+		case primary:
 			list = slices.Insert(list, 0, c.endpoints[name].config)
 		default:
 			list = append(list, c.endpoints[name].config)

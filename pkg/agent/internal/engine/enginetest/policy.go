@@ -43,18 +43,14 @@ func (f *Fake) planRestart(c *container) {
 	}
 	c.restarts++
 	c.running, c.restarting = true, true
-	gen := c.gen
+	gen, code := c.gen, c.exitCode
 	f.after(c.delay, func() {
-		if c.gen == gen && c.restarting && !f.power.down {
-			f.startAgain(c)
+		if c.gen != gen || !c.restarting || f.power.down {
+			return
+		}
+		if f.start(c) != nil {
+			// Nobody tries again.
+			f.setStopped(c, code)
 		}
 	})
-}
-
-// startAgain starts by policy; what can't start stays exited, as nobody tries again.
-func (f *Fake) startAgain(c *container) {
-	code := c.exitCode
-	if f.start(c) != nil {
-		f.setStopped(c, code)
-	}
 }

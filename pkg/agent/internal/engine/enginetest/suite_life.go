@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -209,14 +210,7 @@ func checkHealth(t *testing.T, s *Subject) {
 		t.Fatal(err)
 	}
 	eventually(t, "healthy", func() bool { return s.inspect(t, id).Health == api.HealthHealthy })
-	eventually(t, "event health_status", func() bool {
-		for _, action := range seen() {
-			if action == "health_status" {
-				return true
-			}
-		}
-		return false
-	})
+	eventually(t, "event health_status", func() bool { return slices.Contains(seen(), "health_status") })
 	require(t, s.Restart(ctx, engine.StopRequest{ID: id}))
 	equal(t, "health after a restart", s.inspect(t, id).Health, api.HealthStarting)
 

@@ -1,7 +1,6 @@
 package observe_test
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -22,10 +21,7 @@ func benchRig(b *testing.B) (*rig, []string) {
 		}
 		ids[i] = id
 	}
-	ctx, cancel := context.WithCancel(b.Context())
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
-	b.Cleanup(func() { cancel(); <-done })
+	runUntilEnd(b, r.Cache)
 	for !r.Snapshot().Complete {
 		<-time.After(time.Millisecond)
 	}

@@ -81,6 +81,7 @@ type Cache struct {
 	slots      chan struct{}
 	slowSlots  chan struct{}
 	wake       chan struct{}
+	suspect    chan struct{}
 
 	mu sync.Mutex
 	// seq numbers inspections and lists in the order in which they began.
@@ -110,6 +111,7 @@ func New(e Engine, cfg Config) *Cache {
 		slots:     make(chan struct{}, cfg.Parallel),
 		slowSlots: make(chan struct{}, 2),
 		wake:      make(chan struct{}, 1),
+		suspect:   make(chan struct{}, 1),
 		records:   map[key]*record{},
 		due:       map[key]time.Time{},
 		pending:   map[string]pendingFacts{},

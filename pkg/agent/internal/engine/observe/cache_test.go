@@ -1,6 +1,8 @@
 package observe_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,5 +105,26 @@ func TestFirstListIsComplete(t *testing.T) {
 		r.run(t, "after", "p")
 		synctest.Wait()
 		r.requireTruth(t)
+	})
+}
+
+// start runs the cache until the end of the test and waits for its first list.
+func start(t *testing.T, r *rig) {
+	t.Helper()
+	runUntilEnd(t, r.Cache)
+	synctest.Wait()
+}
+
+// runUntilEnd runs a cache until the end of the test, which waits for its end.
+func runUntilEnd(tb testing.TB, cache *observe.Cache) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
+	done := make(chan error, 1)
+	go func() { done <- cache.Run(ctx) }()
+	tb.Cleanup(func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			tb.Errorf("Run returned %v, want %v", err, context.Canceled)
+		}
 	})
 }

@@ -67,15 +67,7 @@ func newDeathRig(t *testing.T) *deathRig {
 	r.engine.AddImage(image, api.Image{})
 	r.Cache = observe.New(r.engine, observe.Config{ProcRoot: r.proc})
 	r.Subscribe(r.rings.ring)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Errorf("Run returned %v", err)
-		}
-	})
+	runUntilEnd(t, r.Cache)
 	return r
 }
 
@@ -248,10 +240,8 @@ func TestDeathBeatsTheEvent(t *testing.T) {
 	}
 	t.Cleanup(client.Close)
 	cache := observe.New(client, observe.Config{})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- cache.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	runUntilEnd(t, cache)
+	ctx := t.Context()
 	req := request(fmt.Sprintf("observe-death-%d", os.Getpid()), "observe-death")
 	req.Spec.Image = ref
 	id, err := client.Create(ctx, req)

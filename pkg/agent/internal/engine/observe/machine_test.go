@@ -2,6 +2,7 @@ package observe_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -65,7 +66,9 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 	go func() { done <- r.Run(ctx) }()
 	m.stop = func() {
 		cancel()
-		<-done
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run returned %v", err)
+		}
 	}
 	return m
 }

@@ -105,6 +105,7 @@ func (c *Cache) setUnresponsive(id string, seq uint64) {
 		found := *old
 		found.Facts.Unresponsive = true
 		next.Containers = with(next.Containers, id, &found)
+		ring(c.suspect)
 		return true, projectsOf(old)
 	})
 }

@@ -47,7 +47,7 @@ func (c *Cache) session(ctx context.Context) error {
 	events, errs := c.engine.Events(ctx, since)
 	g.Go(func() error { return c.follow(events, errs) })
 	g.Go(func() error {
-		for sleep(ctx, c.cfg.Relist) {
+		for c.awaitRelist(ctx) {
 			if _, err := c.relist(ctx); err != nil {
 				return err
 			}
@@ -56,6 +56,20 @@ func (c *Cache) session(ctx context.Context) error {
 	})
 	c.connected()
 	return g.Wait()
+}
+
+// awaitRelist waits for the time of the next list; false means that ctx ended. A list is
+// due early when a container has stopped to answer: it may be the engine that has.
+func (c *Cache) awaitRelist(ctx context.Context) bool {
+	timer := time.NewTimer(c.cfg.Relist)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.suspect:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 // follow marks what events name, until the stream ends with its one error. It does not

@@ -96,9 +96,12 @@ func (c *Cache) mark(k key) {
 	}
 }
 
-func (c *Cache) wakeUp() {
+func (c *Cache) wakeUp() { ring(c.wake) }
+
+// ring puts a bell into a one-slot channel; one that rings already is enough.
+func ring(bell chan<- struct{}) {
 	select {
-	case c.wake <- struct{}{}:
+	case bell <- struct{}{}:
 	default:
 	}
 }
