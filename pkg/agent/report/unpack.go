@@ -14,10 +14,12 @@ import (
 	"strings"
 )
 
-// Limits of an uploaded tree: bytes of the archive and of its files, files and folders.
+// Limits of an uploaded tree: bytes of the archive and of its files, files and folders, and
+// folders in each other, because the work for one name grows with its depth.
 const (
 	maxTree  = 16 << 20
 	maxFiles = 10_000
+	maxDepth = 32
 )
 
 // tree is an archive being unpacked into a folder that it can't leave.
@@ -70,6 +72,9 @@ func (t *tree) entry(header *tar.Header, content io.Reader) error {
 	name := path.Clean(header.Name)
 	if !filepath.IsLocal(name) || strings.ContainsRune(name, 0) || len(name) > maxQuery {
 		return badField(header.Name, "the name leads out of the tree")
+	}
+	if strings.Count(name, "/") >= maxDepth {
+		return badField(header.Name, "more than %d folders in each other", maxDepth)
 	}
 	if err := t.folder(path.Dir(name)); err != nil {
 		return err
