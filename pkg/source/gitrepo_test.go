@@ -154,6 +154,7 @@ func newHTTPSRepo(t testing.TB) *httpsRepo {
 		Path:   filepath.Join(strings.TrimSpace(string(backend)), "git-http-backend"),
 		Env:    []string{"GIT_PROJECT_ROOT=" + filepath.Dir(r.bare), "GIT_HTTP_EXPORT_ALL=1", "HOME=" + r.base, "GIT_CONFIG_NOSYSTEM=1"},
 		Stderr: io.Discard,
+		Logger: log.New(io.Discard, "", 0),
 	}
 	r.serve = func(w http.ResponseWriter, req *http.Request) {
 		if _, password, _ := req.BasicAuth(); password != *r.token.Load() {

@@ -43,9 +43,9 @@ func mute(t testing.TB) string {
 func hangs(t testing.TB, g *source.Git) {
 	t.Helper()
 	const limit = 300 * time.Millisecond
+	start := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	start := time.Now()
 	_, err := g.Fetch(ctx, "")
 	if took := time.Since(start); took < limit || took > limit+3*time.Second {
 		t.Errorf("back after %s, want %s (%v)", took, limit, err)

@@ -27,9 +27,9 @@ func TestHungSSH(t *testing.T) {
 	r.extra = "ForceCommand cat"
 	r.start(t, "host")
 	g := r.open(t, nil)
+	start := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	start := time.Now()
 	_, err := g.Fetch(ctx, "")
 	wantError(t, err, source.ReasonUnreachable, "in time")
 	if took := time.Since(start); took < 2*time.Second || took > 5*time.Second {
