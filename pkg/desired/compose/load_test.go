@@ -109,7 +109,7 @@ func TestSpecHash(t *testing.T) {
 func TestFolderDigest(t *testing.T) {
 	digest := func(change func(root string) error) string {
 		req := repository(t, map[string]string{
-			"compose.yaml": "services: {a: {image: a, volumes: ['./d:/x:ro']}}", "d/one": "1", "d/sub/two": "2", "d/link": "symlink one",
+			"compose.yaml": "services: {a: {image: a, volumes: ['./d:/x:ro']}}", "d/one": "1", "d/sub/two": "2",
 		})
 		if err := change(req.Root); err != nil {
 			t.Fatal(err)
@@ -126,10 +126,6 @@ func TestFolderDigest(t *testing.T) {
 		"content":          {func(root string) error { return os.WriteFile(filepath.Join(root, "d/sub/two"), []byte("3"), 0o600) }, false},
 		"renamed":          {func(root string) error { return os.Rename(filepath.Join(root, "d/one"), filepath.Join(root, "d/uno")) }, false},
 		"empty folder":     {func(root string) error { return os.Mkdir(filepath.Join(root, "d/new"), 0o750) }, false},
-		"link elsewhere": {func(root string) error {
-			link := filepath.Join(root, "d/link")
-			return errors.Join(os.Remove(link), os.Symlink("sub/two", link))
-		}, false},
 	} {
 		if got := digest(test.change); (got == base) != test.same {
 			t.Errorf("%s: digest stays the same is %t, want %t", name, got == base, test.same)
@@ -211,6 +207,7 @@ func TestNoImplicitVariables(t *testing.T) {
 		".env":         "FROM_DOTENV=leak\n",
 		"compose.yaml": "services: {a: {image: a, environment: {A: '${FROM_PROCESS}', B: '${FROM_DOTENV}', C: '${FROM_PROCESS:-d}'}}}",
 	})
+	req.Lookup = func(string) (string, bool) { return "", false }
 	got := refusal(t, req)
 	for _, name := range []string{"FROM_PROCESS", "FROM_DOTENV"} {
 		if !strings.Contains(got, name+" is not defined") {

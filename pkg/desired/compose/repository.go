@@ -2,17 +2,16 @@ package compose
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
+
+	"ktrdr.io/fleet/pkg/treehash"
 )
 
 // Limits on what one Load reads.
@@ -23,9 +22,6 @@ const (
 	MaxProject = 10 << 20
 	// MaxFiles bounds how many files one project reads.
 	MaxFiles = 500
-	// MaxBindEntries and MaxBindBytes bound a folder of the repository that is mounted.
-	MaxBindEntries = 20_000
-	MaxBindBytes   = 256 << 20
 )
 
 var (
@@ -144,97 +140,23 @@ func (a absent) Error() string { return string(a) + " is not in the repository" 
 
 func (a absent) Is(target error) bool { return target == fs.ErrNotExist }
 
-// digest is "sha256:<hex>" over the names, modes and content of a file or folder. Modes
-// count as git has them (executable or not), so that two checkouts agree.
+// digest is the content digest of a file or folder that is bound into a container. It is
+// the one by which the agent's copy is verified.
 func (r *repository) digest(ctx context.Context, clean string) (string, error) {
-	info, err := r.stat(clean)
-	if err != nil {
+	if err := ctx.Err(); err != nil {
+		return "", fmt.Errorf("read %s: %w", clean, err)
+	}
+	if _, err := r.stat(clean); err != nil {
 		return "", err
 	}
-	d := &digester{ctx: ctx, repository: r, sum: sha256.New()}
-	if !info.IsDir() {
-		err = d.entry(clean, ".", info)
-	} else {
-		err = d.folder(clean)
+	digest, err := treehash.RepoDigest(r.root.FS(), clean)
+	switch {
+	case errors.Is(err, treehash.ErrKind):
+		return "", fmt.Errorf("%s: only files and folders can be mounted from the repository, without symbolic links: %w", clean, err)
+	case errors.Is(err, treehash.ErrTooLarge):
+		return "", fmt.Errorf("%s: %w of %d files and %d MiB in a mounted folder", clean, errLimit, treehash.MaxFiles, treehash.MaxBytes>>20)
+	case err != nil:
+		return "", reason(clean, err)
 	}
-	if err != nil {
-		return "", err
-	}
-	return "sha256:" + hex.EncodeToString(d.sum.Sum(nil)), nil
-}
-
-type digester struct {
-	ctx        context.Context //nolint:containedctx // lives for one call of digest
-	repository *repository
-	sum        hash.Hash
-	entries    int
-	bytes      int64
-}
-
-func (d *digester) folder(clean string) error {
-	sub, err := d.repository.root.OpenRoot(clean)
-	if err != nil {
-		return reason(clean, err)
-	}
-	defer sub.Close()
-	return fs.WalkDir(sub.FS(), ".", func(name string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return reason(path.Join(clean, name), err)
-		}
-		info, err := e.Info()
-		if err != nil {
-			return reason(path.Join(clean, name), err)
-		}
-		return d.entry(path.Join(clean, name), name, info)
-	})
-}
-
-func (d *digester) entry(full, name string, info fs.FileInfo) error {
-	if err := d.ctx.Err(); err != nil {
-		return fmt.Errorf("read %s: %w", full, err)
-	}
-	if d.entries++; d.entries > MaxBindEntries {
-		return fmt.Errorf("%s: %w of %d files in a mounted folder", full, errLimit, MaxBindEntries)
-	}
-	switch mode := info.Mode(); {
-	case mode.IsDir():
-		fmt.Fprintf(d.sum, "dir %q\n", name)
-		return nil
-	case mode&fs.ModeSymlink != 0:
-		return d.link(full, name)
-	case mode.IsRegular():
-		return d.content(full, name, mode&0o111 != 0)
-	}
-	return fmt.Errorf("%s is neither file, folder nor symbolic link", full)
-}
-
-// link refuses what leads out; a dangling link inside is kept as it is.
-func (d *digester) link(full, name string) error {
-	target, err := d.repository.root.Readlink(full)
-	if err != nil {
-		return reason(full, err)
-	}
-	if _, err := d.repository.stat(full); errors.Is(err, errOutside) {
-		return err
-	}
-	fmt.Fprintf(d.sum, "link %q %q\n", name, target)
-	return nil
-}
-
-func (d *digester) content(full, name string, executable bool) error {
-	f, err := d.repository.root.Open(full)
-	if err != nil {
-		return reason(full, err)
-	}
-	defer f.Close()
-	sum := sha256.New()
-	n, err := io.Copy(sum, io.LimitReader(f, MaxBindBytes-d.bytes+1))
-	if err != nil {
-		return reason(full, err)
-	}
-	if d.bytes += n; d.bytes > MaxBindBytes {
-		return fmt.Errorf("%s: %w of %d bytes in a mounted folder", full, errLimit, MaxBindBytes)
-	}
-	fmt.Fprintf(d.sum, "file %q %t %x\n", name, executable, sum.Sum(nil))
-	return nil
+	return digest, nil
 }
