@@ -114,6 +114,10 @@ release-check: ## prove that a release is reproducible: two folders, two caches,
 quickstart: ## a fleet of one node on this machine, from nothing
 	scripts/quickstart.sh
 
+.PHONY: quickstart-stop
+quickstart-stop: ## stop the quickstart's agent and remove all that it made
+	scripts/quickstart.sh stop
+
 .PHONY: clean
 clean: ## remove what the targets above made in this folder
 	rm -rf bin dist

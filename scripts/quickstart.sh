@@ -44,6 +44,18 @@ commit() {
 	git -C "$repo" -c user.name=quickstart -c user.email=quickstart@example.org commit -q -m "$1"
 }
 
+# The address by which containers reach what this machine publishes.
+host_address() {
+	local address
+	address=$(ip -4 -o addr show dev docker0 2>/dev/null | awk '{split($4, a, "/"); print a[1]; exit}')
+	[ -n "$address" ] || address=$(docker network inspect bridge --format '{{range .IPAM.Config}}{{.Gateway}}{{end}}')
+	if [ -z "$address" ]; then
+		echo "quickstart: the engine's bridge has no address; is it started with --bridge=none?" >&2
+		return 1
+	fi
+	printf '%s\n' "$address"
+}
+
 random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 
 make_repository() {
@@ -116,8 +128,7 @@ start_agent() {
 }
 
 await_converged() {
-	if ! "$bin/ktrdrctl" sync --wait --timeout 180s; then
-		"$bin/ktrdrctl" status || true
+	if ! "$bin/ktrdrctl" sync --wait --wait-timeout 3m; then
 		echo "not converged; the agent's log: $home/agent.log" >&2
 		exit 1
 	fi
@@ -134,26 +145,24 @@ fi
 
 mkdir -p "$home"
 say "Docker engine"
-"$top/scripts/engine.sh"
+"$top/scripts/engine.sh" start git curl
 say "Build"
 make -s -C "$top" build
 say "Demonstration images (made from scratch, no registry)"
 (cd "$top" && go run ./test/demo/cmd/demo-images)
 say "Desired state: a copy of desired-state/ as a git repository in $repo"
 stop_agent
-gateway=$(docker network inspect bridge --format '{{(index .IPAM.Config 0).Gateway}}')
+gateway=$(host_address)
 make_repository "$gateway"
 write_config
 say "Agent of node demo on it"
 start_agent
 await_converged
-"$bin/ktrdrctl" status
 say "Scale backtest to 3 by a commit"
 sed -i 's/backtest: 1/backtest: 3/' "$repo/nodes/demo.yaml"
 commit "backtest: 3 workers"
 git -C "$repo" log --oneline | head -n 2
 await_converged
-"$bin/ktrdrctl" status
 say "What the backend sees"
 curl -fsS "http://$gateway:8000/api/v1/workers"
 echo

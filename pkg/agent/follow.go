@@ -26,8 +26,9 @@ type follower struct {
 	// looked is closed after the first look at the source, whatever it gave.
 	looked chan struct{}
 
-	have string // revision that was looked at last, good or bad
-	good string // revision that is in force
+	have string         // revision that was looked at last, good or bad
+	bad  *api.Condition // why have was refused; nil when it is in force
+	good string         // revision that is in force
 }
 
 // run follows until ctx ends.
@@ -80,17 +81,18 @@ func (f *follower) once(ctx context.Context) error {
 		return err
 	}
 	if tree.Revision.ID == f.have {
-		f.refused(tree.Revision, nil)
+		f.refused(tree.Revision, f.bad)
 		return nil
 	}
-	f.have = tree.Revision.ID
+	f.have, f.bad = tree.Revision.ID, nil
 	d, warnings, err := desired.Load(ctx, desired.Request{Root: tree.Dir, Node: f.node, Revision: tree.Revision.ID})
 	if err != nil {
 		f.log.ErrorContext(ctx, "desired state is invalid; the last good one stays in force", "revision", tree.Revision.ID, "err", err)
-		f.refused(tree.Revision, &api.Condition{
+		f.bad = &api.Condition{
 			Type: api.ConditionDegraded, Status: true, Reason: api.ReasonInvalid,
 			Message: fmt.Sprintf("revision %s is invalid, the last good state stays in force: %s", short(tree.Revision.ID), firstLines(err, 5)),
-		})
+		}
+		f.refused(tree.Revision, f.bad)
 		return nil
 	}
 	for _, w := range warnings {

@@ -37,7 +37,7 @@ func (b *builder) gate(s *slot) gate {
 // awaits returns the key to wait for, empty when the condition holds already.
 func (b *builder) awaits(d *slot, dep api.Dependency) (string, *problem) {
 	if d.problem != nil || d.undecided && d.started == blockedKey {
-		if dep.Condition == api.ServiceStarted && d.keeper != nil && d.keeper.State == api.StateRunning {
+		if d.serves(dep.Condition) {
 			return "", nil
 		}
 		return "", &problem{waiting: true, reason: api.ReasonDependency,
@@ -54,6 +54,22 @@ func (b *builder) awaits(d *slot, dep api.Dependency) (string, *problem) {
 		}
 		return d.started, nil
 	}
+}
+
+// serves says that a slot that can't be changed now has a container that runs all the
+// same, if by an older spec, and fulfils the condition.
+func (s *slot) serves(condition string) bool {
+	for _, c := range s.found {
+		switch {
+		case condition == api.ServiceStarted && c.State == api.StateRunning:
+			return true
+		case condition == api.ServiceHealthy && healthy(s.svc, c):
+			return true
+		case condition == api.ServiceCompleted && endedWell(c):
+			return true
+		}
+	}
+	return false
 }
 
 func (b *builder) awaitsCompletion(d *slot) (string, *problem) {

@@ -200,7 +200,7 @@ func (b *builder) unhealthy(s *slot) {
 func (b *builder) unhealthyDependency(s *slot) string {
 	for _, dep := range s.svc.DependsOn {
 		for _, d := range b.services[dep.Service] {
-			if !d.done && (d.keeper == nil || !healthy(d.svc, d.keeper)) {
+			if !d.done && !d.serves(api.ServiceHealthy) {
 				return dep.Service
 			}
 		}
