@@ -35,5 +35,5 @@ func sameSwap(have, want api.Resources) bool {
 	if have.MemorySwap == want.MemorySwap || have.MemorySwap == -1 {
 		return true
 	}
-	return want.MemorySwap == 0 && false
+	return want.MemorySwap == 0 && have.MemorySwap == 2*have.Memory
 }
