@@ -117,12 +117,9 @@ func (r *rewriter) includeEnvFile(name string, into map[string]string) (string, 
 	return r.keep(stagedCopy{name: name}, data)
 }
 
-// includeNode is the long form. Without an env_file compose-go would look for .env; a
-// relative project directory it would look up on this machine.
+// includeNode is the long form. A relative project directory compose-go would look up on
+// this machine, and an .env in it.
 func includeNode(copies, envFiles []string, workdir string) *yaml.Node {
-	if len(envFiles) == 0 {
-		envFiles = []string{"/dev/null"}
-	}
 	return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{
 		textNode("path"), listNode(copies), textNode("env_file"), listNode(envFiles),
 		textNode("project_directory"), textNode(virtualRoot() + workdir),
