@@ -13,8 +13,6 @@ import (
 	"ktrdr.io/fleet/pkg/plan"
 )
 
-func pointer[T any](v T) *T { return &v }
-
 func TestEffectiveMergesOverTheImage(t *testing.T) {
 	image := &api.Image{Config: api.ContainerSpec{
 		Command: []string{"run"}, Entrypoint: []string{"/init"}, Env: []string{"PATH=/bin", "A=image"},
@@ -71,7 +69,7 @@ func TestDiffNamesFieldsInComposeWords(t *testing.T) {
 		Restart: api.RestartPolicy{Name: "always"}, Ports: []api.Port{{HostIP: "127.0.0.1", Published: "80", Target: 8080}},
 		Mounts:    []api.Mount{{Type: "bind", Source: "/a", Target: "/data"}, {Type: "volume", Source: "v", Target: "/same"}},
 		Resources: api.Resources{Memory: 1 << 20, NanoCPUs: 5e8},
-		StopGrace: pointer(3 * time.Second),
+		StopGrace: new(3 * time.Second),
 	}
 	want := api.ContainerSpec{
 		Image: "redis:7", Command: []string{"redis", "--port", "2"}, Env: []string{"NEW=1", "OLD=2", "SAME=1"},
@@ -110,7 +108,7 @@ func TestDiffTakesEnginesDefaultsForWhatWasLeftOut(t *testing.T) {
 			api.ContainerSpec{Resources: api.Resources{Memory: 10, MemorySwap: -1}}, api.ContainerSpec{Resources: api.Resources{Memory: 10, MemorySwap: 15}}},
 		{"driver, runtime, shm, ipc, cgroup", api.ContainerSpec{
 			Logging: &api.Logging{Driver: "journald"}, Runtime: "runc", ShmSize: 64 << 20, IpcMode: "private", CgroupnsMode: "host",
-			Resources: api.Resources{Ulimits: []api.Ulimit{{Name: "nofile", Soft: 1, Hard: 2}}, PidsLimit: pointer(int64(0))},
+			Resources: api.Resources{Ulimits: []api.Ulimit{{Name: "nofile", Soft: 1, Hard: 2}}, PidsLimit: new(int64(0))},
 		}, api.ContainerSpec{}},
 		{"log options of the engine", api.ContainerSpec{Logging: &api.Logging{Driver: "json-file", Options: map[string]string{"max-size": "1m", "tag": "x"}}},
 			api.ContainerSpec{Logging: &api.Logging{Options: map[string]string{"max-size": "1m"}}}},
@@ -120,8 +118,8 @@ func TestDiffTakesEnginesDefaultsForWhatWasLeftOut(t *testing.T) {
 		{"service references", api.ContainerSpec{NetworkMode: "container:0123", VolumesFrom: []string{"4567:ro"}},
 			api.ContainerSpec{NetworkMode: "service:vpn", VolumesFrom: []string{"service:db:ro"}}},
 		{"links", api.ContainerSpec{Links: []string{"p-db-1:db", "p-db-1:db-1", "p-db-1:p-db-1"}}, api.ContainerSpec{Links: []string{"db"}}},
-		{"fraction of grace, rounded down", api.ContainerSpec{StopGrace: pointer(time.Second)}, api.ContainerSpec{StopGrace: pointer(1500 * time.Millisecond)}},
-		{"fraction of grace, rounded up", api.ContainerSpec{StopGrace: pointer(2 * time.Second)}, api.ContainerSpec{StopGrace: pointer(1500 * time.Millisecond)}},
+		{"fraction of grace, rounded down", api.ContainerSpec{StopGrace: new(time.Second)}, api.ContainerSpec{StopGrace: new(1500 * time.Millisecond)}},
+		{"fraction of grace, rounded up", api.ContainerSpec{StopGrace: new(2 * time.Second)}, api.ContainerSpec{StopGrace: new(1500 * time.Millisecond)}},
 		{"made mac address", api.ContainerSpec{Endpoints: []api.Endpoint{{Network: "n", MacAddress: "de:ad:be:ef:00:01"}}},
 			api.ContainerSpec{Endpoints: []api.Endpoint{{Network: "n"}}}},
 		{"repository file", api.ContainerSpec{Mounts: []api.Mount{{Type: "bind", Source: "/var/lib/ktrdr/abc", Target: "/x", ReadOnly: true}}},

@@ -62,7 +62,7 @@ func dependsOn(p *pair) bool {
 	const key = "com.docker.compose.depends_on"
 	compose, ours := labelsOf(p.compose), labelsOf(p.ours)
 	text, ok := compose[key].(string)
-	if !ok || text == ours[key] {
+	if !ok || !strings.Contains(text, ",") {
 		return false
 	}
 	parts := strings.Split(text, ",")

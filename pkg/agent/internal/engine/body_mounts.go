@@ -31,12 +31,13 @@ func mountsOf(s *session, req CreateRequest) ([]string, []mount.Mount, error) {
 			errs = append(errs, fmt.Errorf("mount %s: repository file %s has no host path", m.Target, m.Repo.Path))
 			continue
 		}
-		if m.Type == api.MountVolume && m.Source == "" {
+		switch {
+		case m.Type == api.MountVolume && m.Source == "":
 			m.Source = inherit[m.Target]
 			mounts = append(mounts, mountOf(m))
-		} else if classicBind(s, m) {
+		case classicBind(s, m):
 			binds = append(binds, bindString(m))
-		} else {
+		default:
 			mounts = append(mounts, mountOf(m))
 		}
 		delete(inherit, m.Target)

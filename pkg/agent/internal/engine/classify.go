@@ -12,8 +12,7 @@ func (e *Error) Failure() (api.ErrorClass, api.Reason) { return e.Class, e.Reaso
 // Classify returns class and reason of an error of this package; any other error is a
 // transient engine error.
 func Classify(err error) (api.ErrorClass, api.Reason) {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Class, e.Reason
 	}
 	return api.Transient, api.ReasonEngineFailed

@@ -54,8 +54,11 @@ func (c Config) Validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"query", c.Query}, {"change", c.Change}, {"start", c.Start},
-		{"pull idle", c.PullIdle}, {"stop margin", c.StopMargin},
+		{"query", c.Query},
+		{"change", c.Change},
+		{"start", c.Start},
+		{"pull idle", c.PullIdle},
+		{"stop margin", c.StopMargin},
 	}
 	for _, limit := range limits {
 		if limit.value <= 0 {
@@ -74,8 +77,11 @@ func (c Config) withDefaults() Config {
 		c.Host = d.Host
 	}
 	for _, field := range []struct{ value, fallback *time.Duration }{
-		{&c.Query, &d.Query}, {&c.Change, &d.Change}, {&c.Start, &d.Start},
-		{&c.PullIdle, &d.PullIdle}, {&c.StopMargin, &d.StopMargin},
+		{&c.Query, &d.Query},
+		{&c.Change, &d.Change},
+		{&c.Start, &d.Start},
+		{&c.PullIdle, &d.PullIdle},
+		{&c.StopMargin, &d.StopMargin},
 	} {
 		if *field.value == 0 {
 			*field.value = *field.fallback

@@ -2,7 +2,6 @@ package engine_test
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -280,102 +279,6 @@ func TestGoneAndDoneAreSuccess(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestPullFailures(t *testing.T) {
-	const password = "hunter2 hunter2"
-	tests := []struct {
-		name, message string
-		status        int
-		sentinel      error
-		class         api.ErrorClass
-		reason        api.Reason
-	}{
-		{"no manifest", "manifest for example.org/i:1 not found: manifest unknown: manifest unknown", 404, engine.ErrNotFound, api.Terminal, api.ReasonImageMissing},
-		{"hub denies", "pull access denied for i, repository does not exist or may require 'docker login': denied", 404, engine.ErrDenied, api.Waiting, api.ReasonImageDenied},
-		{"registry denies", "Get https://example.org/v2/: unauthorized: authentication required", 500, engine.ErrDenied, api.Waiting, api.ReasonImageDenied},
-		{"no credentials", "Head https://example.org/v2/i/manifests/1: no basic auth credentials", 500, engine.ErrDenied, api.Waiting, api.ReasonImageDenied},
-		{"platform", "no matching manifest for linux/amd64 in the manifest list entries", 404, engine.ErrNotFound, api.Terminal, api.ReasonImageMissing},
-		{"no network", "Get https://example.org/v2/: dial tcp: lookup example.org: no such host", 500, nil, api.Transient, api.ReasonImagePull},
-		{"too many", "toomanyrequests: You have reached your pull rate limit", 500, nil, api.Transient, api.ReasonImagePull},
-		{"disk", "write /var/lib/docker/tmp/x: no space left on device", 500, engine.ErrNoSpace, api.Waiting, api.ReasonDiskFull},
-		{"echo", "bad credentials " + password + " refused: unauthorized", 500, engine.ErrDenied, api.Waiting, api.ReasonImageDenied},
-	}
-	for _, tc := range tests {
-		for _, inStream := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/stream=%t", tc.name, inStream), func(t *testing.T) {
-				c := fakeEngine(t, "1.41", func(w http.ResponseWriter, _ *http.Request) {
-					if !inStream {
-						refuse(w, tc.status, tc.message)
-						return
-					}
-					_ = json.NewEncoder(w).Encode(map[string]any{"status": "Pulling"})
-					_ = json.NewEncoder(w).Encode(map[string]any{"error": tc.message, "errorDetail": map[string]string{"message": tc.message}})
-				})
-				err := c.Pull(t.Context(), engine.PullRequest{Ref: "example.org/i:1", Username: "u", Password: password})
-				failure, ok := errors.AsType[*engine.Error](err)
-				if !ok || failure.Class != tc.class || failure.Reason != tc.reason {
-					t.Fatalf("got %v: %+v", err, failure)
-				}
-				for _, sentinel := range []error{engine.ErrNotFound, engine.ErrDenied, engine.ErrNoSpace, engine.ErrInvalid} {
-					if errors.Is(err, sentinel) != (sentinel == tc.sentinel) {
-						t.Errorf("%v: is %v: %t", err, sentinel, errors.Is(err, sentinel))
-					}
-				}
-				if strings.Contains(err.Error(), password) {
-					t.Errorf("password in %q", err)
-				}
-			})
-		}
-	}
-}
-
-func TestPullSendsCredentialsOnceAndWaitsForProgress(t *testing.T) {
-	var header, query string
-	var pulls atomic.Int32
-	c := fakeEngine(t, "1.41", func(w http.ResponseWriter, r *http.Request) {
-		if pulls.Add(1) == 1 {
-			header, query = r.Header.Get("X-Registry-Auth"), r.URL.Query().Encode()
-		} else if r.Header.Get("X-Registry-Auth") != "" {
-			t.Error("credentials were kept")
-		}
-		// Slower in all than the limit, but never idle for as long as it.
-		for range 8 {
-			_, _ = fmt.Fprintln(w, `{"status":"Downloading"}`)
-			w.(http.Flusher).Flush()
-			wait(r.Context(), 60*time.Millisecond)
-		}
-	})
-	if err := c.Pull(t.Context(), engine.PullRequest{Ref: "example.org/i:1", Username: "u", Password: "p?>~", Platform: "linux/arm64/v8"}); err != nil {
-		t.Fatal(err)
-	}
-	decoded, err := base64.URLEncoding.DecodeString(header)
-	if err != nil || string(decoded) != `{"username":"u","password":"p?\u003e~","serveraddress":"example.org"}` {
-		t.Errorf("header %q: %s, %v", header, decoded, err)
-	}
-	if query != "fromImage=example.org%2Fi&platform=linux%2Farm64&tag=1" {
-		t.Errorf("query %s", query)
-	}
-	if err := c.Pull(t.Context(), engine.PullRequest{Ref: "example.org/i:1"}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	<-ctx.Done()
-}
-
-func TestPullWithoutProgressTimesOut(t *testing.T) {
-	c := fakeEngine(t, "1.41", func(w http.ResponseWriter, r *http.Request) {
-		_, _ = fmt.Fprintln(w, `{"status":"Pulling"}`)
-		w.(http.Flusher).Flush()
-		<-r.Context().Done()
-	})
-	if err := c.Pull(t.Context(), engine.PullRequest{Ref: "i"}); !errors.Is(err, engine.ErrTimeout) {
-		t.Errorf("got %v", err)
 	}
 }
 

@@ -13,8 +13,6 @@ import (
 	"ktrdr.io/fleet/pkg/plan"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 // readbackCase is a spec that has to come back from the engine with the same effect. It
 // may refer to a network and a volume that the test makes.
 type readbackCase struct {
@@ -37,12 +35,12 @@ func readbackCases() []readbackCase {
 			Env:      []string{"A=1", "IMAGE_KEY", "SHARED=own", "EMPTY="},
 			Labels:   map[string]string{"mine": "1", "from.image": "no"},
 			Hostname: "host-a", Domainname: "example.org", TTY: true, StdinOpen: true,
-			StopSignal: "sigint", StopGrace: ptr(1500 * time.Millisecond),
+			StopSignal: "sigint", StopGrace: new(1500 * time.Millisecond),
 		}), start: true},
 		{name: "entrypoint clears the command", spec: plain(api.ContainerSpec{Entrypoint: []string{"/box", "serve"}}), start: true},
 		{name: "empty command", spec: plain(api.ContainerSpec{Command: []string{}})},
 		{name: "entrypoint of one empty word", spec: plain(api.ContainerSpec{Entrypoint: []string{""}, Command: []string{"/box", "serve"}})},
-		{name: "grace of ten seconds", spec: plain(api.ContainerSpec{StopGrace: ptr(10 * time.Second)})},
+		{name: "grace of ten seconds", spec: plain(api.ContainerSpec{StopGrace: new(10 * time.Second)})},
 		{name: "healthcheck in part", spec: plain(api.ContainerSpec{Healthcheck: &api.Healthcheck{Interval: 5 * time.Second}}), start: true},
 		{name: "healthcheck whole", spec: plain(api.ContainerSpec{Healthcheck: &api.Healthcheck{
 			Test: []string{"CMD-SHELL", "true"}, Interval: time.Minute, Timeout: 3 * time.Second, StartPeriod: time.Second, Retries: 2,
@@ -106,15 +104,15 @@ func hostReadbackCases() []readbackCase {
 		{name: "namespaces of the host", spec: plain(api.ContainerSpec{
 			NetworkMode: "host", IpcMode: "host", PidMode: "host", UTSMode: "host", UsernsMode: "host", CgroupnsMode: "host",
 		}), start: true},
-		{name: "shareable", spec: plain(api.ContainerSpec{IpcMode: "shareable", CgroupnsMode: "private", Init: ptr(true), ShmSize: 64 << 20})},
-		{name: "no init", spec: plain(api.ContainerSpec{Init: ptr(false), ShmSize: 1 << 20, Runtime: "runc"}), start: true},
+		{name: "shareable", spec: plain(api.ContainerSpec{IpcMode: "shareable", CgroupnsMode: "private", Init: new(true), ShmSize: 64 << 20})},
+		{name: "no init", spec: plain(api.ContainerSpec{Init: new(false), ShmSize: 1 << 20, Runtime: "runc"}), start: true},
 		{name: "limits", spec: plain(api.ContainerSpec{Resources: api.Resources{
-			NanoCPUs: 250_000_000, CPUShares: 512, CpusetCpus: "0", Memory: 64 << 20, MemoryReservation: 32 << 20, PidsLimit: ptr(int64(50)),
+			NanoCPUs: 250_000_000, CPUShares: 512, CpusetCpus: "0", Memory: 64 << 20, MemoryReservation: 32 << 20, PidsLimit: new(int64(50)),
 			Ulimits: []api.Ulimit{{Name: "nproc", Soft: 500, Hard: 600}, {Name: "core", Soft: 0, Hard: 0}},
 			Devices: []api.Device{{Source: "/dev/null", Target: "/dev/zero2"}, {Source: "/dev/zero", Target: "/dev/alpha", Permissions: "r"}},
 		}, OomScoreAdj: 100}), start: true},
-		{name: "swap", spec: plain(api.ContainerSpec{Resources: api.Resources{Memory: 64 << 20, MemorySwap: 64 << 20, MemorySwappiness: ptr(int64(10))}})},
-		{name: "cpu quota", spec: plain(api.ContainerSpec{Resources: api.Resources{CPUPeriod: 50_000, CPUQuota: 25_000, PidsLimit: ptr(int64(-1))}}), start: true},
+		{name: "swap", spec: plain(api.ContainerSpec{Resources: api.Resources{Memory: 64 << 20, MemorySwap: 64 << 20, MemorySwappiness: new(int64(10))}})},
+		{name: "cpu quota", spec: plain(api.ContainerSpec{Resources: api.Resources{CPUPeriod: 50_000, CPUQuota: 25_000, PidsLimit: new(int64(-1))}}), start: true},
 		{name: "oom", spec: plain(api.ContainerSpec{OomKillDisable: true, Resources: api.Resources{Memory: 64 << 20}})},
 		{name: "block I/O", spec: plain(api.ContainerSpec{Resources: api.Resources{Blkio: &api.Blkio{DeviceReadBps: []api.BlkioLimit{{Path: "/dev/null", Rate: 1 << 20}}}, DeviceCgroupRules: []string{"c 1:3 mr"}}})},
 		{name: "gpu", spec: plain(api.ContainerSpec{Resources: api.Resources{DeviceRequests: []api.DeviceRequest{
@@ -158,7 +156,7 @@ func TestReadBack(t *testing.T) {
 			want := plan.Effective(spec, image)
 			compareSpec(t, c, id, want)
 			if tc.start {
-				if err := c.Stop(t.Context(), engine.StopRequest{ID: id, Grace: ptr(time.Duration(0))}); err != nil {
+				if err := c.Stop(t.Context(), engine.StopRequest{ID: id, Grace: new(time.Duration(0))}); err != nil {
 					t.Fatal(err)
 				}
 				compareSpec(t, c, id, want)
@@ -202,11 +200,11 @@ func TestReadBackOfTheCLI(t *testing.T) {
 		{"-d -v /tmp:/host:ro --tmpfs /x:size=1m --cap-add NET_ADMIN --security-opt apparmor=unconfined --init -m 64m", api.ContainerSpec{
 			NetworkMode: "bridge", Mounts: []api.Mount{{Type: api.MountBind, Source: "/tmp", Target: "/host", ReadOnly: true}},
 			Tmpfs: map[string]string{"/x": "size=1m"}, CapAdd: []string{"NET_ADMIN"}, SecurityOpt: []string{"apparmor:unconfined"},
-			Init: ptr(true), Resources: api.Resources{Memory: 64 << 20},
+			Init: new(true), Resources: api.Resources{Memory: 64 << 20},
 		}},
 		{"-d --network " + network + " --network-alias other --add-host a:1.2.3.4 --no-healthcheck --stop-timeout 3", api.ContainerSpec{
 			Endpoints: []api.Endpoint{{Network: network, Aliases: []string{"other"}}}, ExtraHosts: []string{"a:1.2.3.4"},
-			Healthcheck: &api.Healthcheck{Test: []string{"NONE"}}, StopGrace: ptr(3 * time.Second),
+			Healthcheck: &api.Healthcheck{Test: []string{"NONE"}}, StopGrace: new(3 * time.Second),
 		}},
 	} {
 		t.Run(tc.args, func(t *testing.T) {
