@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -40,16 +41,29 @@ func Diff(have, want api.ContainerSpec) []FieldDiff {
 	d.host(have, want)
 	d.mounts(have.Mounts, want.Mounts)
 	d.resources(have.Resources, want.Resources)
-	slices.SortFunc(d.diffs, func(a, b FieldDiff) int {
-		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Have, b.Have), cmp.Compare(a.Want, b.Want))
-	})
-	return d.diffs
+	return d.sorted()
+}
+
+// diffLimits is the part of Diff that can be changed on a container in place: resources
+// and restart policy. Every round asks for it, so it looks at nothing else.
+func diffLimits(have, want api.ContainerSpec) []FieldDiff {
+	d := &differ{}
+	d.value("restart", restartText(normalRestart(have.Restart)), restartText(normalRestart(want.Restart)))
+	d.resources(normalResources(have.Resources), normalResources(want.Resources))
+	return d.sorted()
 }
 
 type differ struct{ diffs []FieldDiff }
 
 func (d *differ) add(path, have, want string) {
 	d.diffs = append(d.diffs, FieldDiff{Path: path, Have: cutDiff(have), Want: cutDiff(want)})
+}
+
+func (d *differ) sorted() []FieldDiff {
+	slices.SortFunc(d.diffs, func(a, b FieldDiff) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Have, b.Have), cmp.Compare(a.Want, b.Want))
+	})
+	return d.diffs
 }
 
 func cutDiff(text string) string {
@@ -62,6 +76,9 @@ func cutDiff(text string) string {
 
 // value compares two values of any comparable or encodable type; nil and empty are equal.
 func (d *differ) value(path string, have, want any) {
+	if reflect.DeepEqual(have, want) {
+		return // as almost always; spelling values out costs ten times as much
+	}
 	h, w := text(have), text(want)
 	if h != w {
 		d.add(path, h, w)

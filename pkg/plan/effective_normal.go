@@ -37,17 +37,20 @@ func normal(spec api.ContainerSpec) api.ContainerSpec {
 	spec.Healthcheck = normalHealthcheck(spec.Healthcheck)
 	spec.Expose = normalExpose(spec.Expose)
 	spec.Ports = normalPorts(spec.Ports)
-	if spec.Restart.Name == "" {
-		spec.Restart.Name = "no"
-	}
-	if spec.Restart.Name != "on-failure" {
-		spec.Restart.MaxRetries = 0
-	}
+	spec.Restart = normalRestart(spec.Restart)
 	normalNetworking(&spec)
 	normalHost(&spec)
 	spec.Mounts = normalMounts(spec.Mounts)
 	spec.Resources = normalResources(spec.Resources)
 	return spec
+}
+
+func normalRestart(policy api.RestartPolicy) api.RestartPolicy {
+	policy.Name = cmp.Or(policy.Name, "no")
+	if policy.Name != "on-failure" {
+		policy.MaxRetries = 0
+	}
+	return policy
 }
 
 // ownLabels leaves out what tools write for themselves.

@@ -30,9 +30,11 @@ func (b *builder) keep(s *slot, gate gate) {
 		s.ops++
 	case api.StateRestarting:
 		s.started, s.ready = b.awaitRestart(s), b.awaitRestart(s)
-		s.degraded = &problem{waiting: true, reason: api.ReasonCrashLoop,
-			message: fmt.Sprintf("container ended with exit code %d and is being restarted by the engine (%d times so far); see its log", c.ExitCode, c.Restarts)}
-	default:
+		s.degraded = &problem{
+			waiting: true, reason: api.ReasonCrashLoop,
+			message: fmt.Sprintf("container ended with exit code %d and is being restarted by the engine (%d times so far); see its log", c.ExitCode, c.Restarts),
+		}
+	case api.StateRunning, api.StateRemoving, api.StateDead: // the last two never fit a spec
 		b.keepRunning(s)
 	}
 	if len(endpoints) > 0 {
@@ -76,15 +78,21 @@ func (b *builder) explainExit(s *slot) {
 	switch {
 	case c.StartedAt.IsZero() && c.Error == "":
 	case s.svc.Job && c.ExitCode != 0:
-		s.degraded = &problem{waiting: true, reason: api.ReasonJobFailed,
-			message: fmt.Sprintf("job ended with exit code %d; it is run again with a back-off; see its log", c.ExitCode)}
+		s.degraded = &problem{
+			waiting: true, reason: api.ReasonJobFailed,
+			message: fmt.Sprintf("job ended with exit code %d; it is run again with a back-off; see its log", c.ExitCode),
+		}
 	case c.Error != "":
-		s.degraded = &problem{waiting: true, reason: api.ReasonEngineFailed,
-			message: fmt.Sprintf("the engine could not start it: %s", c.Error)}
+		s.degraded = &problem{
+			waiting: true, reason: api.ReasonEngineFailed,
+			message: fmt.Sprintf("the engine could not start it: %s", c.Error),
+		}
 	case c.Facts.Starts > 1:
-		s.degraded = &problem{waiting: true, reason: api.ReasonCrashLoop,
+		s.degraded = &problem{
+			waiting: true, reason: api.ReasonCrashLoop,
 			message: fmt.Sprintf("container ended with exit code %d after %s, %d starts so far; see its log",
-				c.ExitCode, c.FinishedAt.Sub(c.StartedAt).Round(time.Millisecond), c.Facts.Starts)}
+				c.ExitCode, c.FinishedAt.Sub(c.StartedAt).Round(time.Millisecond), c.Facts.Starts),
+		}
 	}
 }
 
@@ -128,9 +136,12 @@ func (b *builder) repairLimits(s *slot) {
 	})
 }
 
-// limitsDiff compares what can be changed in place; tried identifies the attempt.
+// limitsDiff compares what can be changed in place; tried identifies the attempt to
+// change it.
 func limitsDiff(s *slot, c *api.Container) (diff []FieldDiff, tried string) {
-	diff = Diff(limits(c.Spec), Effective(limits(s.rep.Spec), nil))
+	if diff = diffLimits(c.Spec, s.rep.Spec); len(diff) == 0 {
+		return nil, ""
+	}
 	return diff, fmt.Sprint(s.rep.SpecHash, diff)
 }
 
@@ -143,19 +154,17 @@ func stuckLimit(s *slot, c *api.Container) bool {
 	}
 	have, want := c.Spec.Resources, s.rep.Spec.Resources
 	for _, limit := range [][2]int64{
-		{have.Memory, want.Memory}, {have.MemoryReservation, want.MemoryReservation}, {have.NanoCPUs, want.NanoCPUs},
-		{have.CPUQuota, want.CPUQuota}, {have.CPUShares, want.CPUShares},
+		{have.Memory, want.Memory},
+		{have.MemoryReservation, want.MemoryReservation},
+		{have.NanoCPUs, want.NanoCPUs},
+		{have.CPUQuota, want.CPUQuota},
+		{have.CPUShares, want.CPUShares},
 	} {
 		if limit[0] != 0 && limit[1] == 0 {
 			return true
 		}
 	}
 	return have.CpusetCpus != "" && want.CpusetCpus == ""
-}
-
-// limits is the part of a spec that can be changed on a container in place.
-func limits(spec api.ContainerSpec) api.ContainerSpec {
-	return api.ContainerSpec{Resources: spec.Resources, Restart: spec.Restart}
 }
 
 // watchHealth plans probes of what is not known to be healthy yet, and the restart of
@@ -173,6 +182,7 @@ func (b *builder) watchHealth(s *slot) {
 		b.unhealthy(s)
 	case api.HealthNone:
 		b.settle(s)
+	case api.HealthHealthy:
 	}
 }
 
@@ -219,8 +229,10 @@ func (b *builder) settle(s *slot) {
 		return
 	}
 	b.wakeAt(until)
-	s.degraded = &problem{waiting: true, reason: api.ReasonProgressing,
-		message: "restarted lately; counts as converged once it has run for " + settle.String()}
+	s.degraded = &problem{
+		waiting: true, reason: api.ReasonProgressing,
+		message: "restarted lately; counts as converged once it has run for " + settle.String(),
+	}
 }
 
 // oneLine makes probe output fit a sentence.

@@ -138,6 +138,9 @@ func (b *builder) judge(s *slot, st *api.ServiceStatus) {
 
 // failureOf finds a remembered failure of an operation for the slot.
 func (b *builder) failureOf(s *slot) (api.Failure, string) {
+	if len(b.obs.Failures) == 0 {
+		return api.Failure{}, ""
+	}
 	for _, op := range b.plan.Ops {
 		mine := op.Service == s.svc.Name && (op.Replica == nil || op.Replica == s.rep) || op.Object == s.rep.Spec.Image
 		if f, ok := b.obs.Failures[op.Key]; ok && mine {
