@@ -1,8 +1,11 @@
 package compose
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -53,19 +56,26 @@ func (m *mapper) checkImage(s *types.ServiceConfig) {
 // checkBuild keeps build contexts inside, although nothing is built: the file must not
 // mean something else on the machine that does build it.
 func (m *mapper) checkBuild(place string, build *types.BuildConfig) {
-	if context := build.Context; context != "" && !remote(context) {
-		if _, err := inside(context); err != nil {
-			m.found.errorf(place+".context", "%v", err)
-		}
+	m.checkContext(place+".context", build.Context)
+	if build.Dockerfile != "" && !remote(build.Context) && !path.IsAbs(build.Dockerfile) {
+		m.checkContext(place+".dockerfile", path.Join(build.Context, build.Dockerfile))
 	}
 	for _, name := range slices.Sorted(maps.Keys(build.AdditionalContexts)) {
-		context := build.AdditionalContexts[name]
-		if remote(context) || strings.HasPrefix(context, types.ServicePrefix) {
-			continue
-		}
-		if _, err := inside(context); err != nil {
-			m.found.errorf(place+".additional_contexts."+name, "%v", err)
-		}
+		m.checkContext(place+".additional_contexts."+name, build.AdditionalContexts[name])
+	}
+}
+
+// checkContext follows symbolic links; what is not there may be made by somebody else.
+func (m *mapper) checkContext(place, context string) {
+	if context == "" || remote(context) || strings.HasPrefix(context, types.ServicePrefix) {
+		return
+	}
+	clean, err := inside(context)
+	if err == nil {
+		_, err = m.repo.stat(clean)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.found.errorf(place, "%v", err)
 	}
 }
 
