@@ -1,0 +1,231 @@
+package ctl_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"ktrdr.io/fleet/pkg/agent/report"
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/ctl"
+	"ktrdr.io/fleet/pkg/desired"
+	"ktrdr.io/fleet/pkg/plan"
+	"ktrdr.io/fleet/pkg/telemetry"
+)
+
+var update = flag.Bool("update", false, "rewrite expected files")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"ktrdrctl": func() {
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+			defer stop()
+			os.Exit(ctl.Main(ctx, ctl.Process{Args: os.Args[1:], Env: os.Getenv, Stdout: os.Stdout, Stderr: os.Stderr}))
+		},
+	})
+}
+
+// TestScripts runs every verb as a process of its own against the agent's real handlers.
+// The scripts have these commands beside testscript's:
+//
+//	agent SCENE     serve a report of that scene on $WORK/agent.sock, and set KTRDR_AGENT
+//	agent http SCENE  the same for reading, on a TCP address
+//	scene SCENE     change it
+//	stop-agent      end it
+//	exit CODE CMD…  run ktrdrctl and want that exit code
+//	start ARGS…     run ktrdrctl beside the script, with its output in the files out and err
+//	poll PATTERN [FILE]  wait until out, or that file, matches
+//	interrupt       send it SIGINT and want it to end with 0
+//	notagent        serve something that is no agent
+//	held STACK TEXT want the backend to have a hold with that reason, or none when TEXT is empty
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata/script",
+		UpdateScripts: *update,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("KTRDR_AGENT", "unix://"+filepath.Join(env.WorkDir, "agent.sock"))
+			env.Setenv("NO_COLOR", "1")
+			env.Setenv("TZ", "UTC")
+			env.Values[fleetKey{}] = &fleet{}
+			return nil
+		},
+		Condition: func(name string) (bool, error) { return name == "root" && os.Getuid() == 0, nil },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"agent": cmdAgent, "scene": cmdScene, "stop-agent": cmdStop, "exit": cmdExit, "held": cmdHeld,
+			"start": cmdStart, "poll": cmdPoll, "interrupt": cmdInterrupt, "notagent": cmdNotAgent,
+		},
+	})
+}
+
+type fleetKey struct{}
+
+// fleet is the agent of one script.
+type fleet struct {
+	report *report.Report
+	back   *backend
+	stop   func()
+	beside *exec.Cmd
+}
+
+func fleetOf(ts *testscript.TestScript) *fleet { return ts.Value(fleetKey{}).(*fleet) }
+
+func cmdAgent(ts *testscript.TestScript, neg bool, args []string) {
+	f := fleetOf(ts)
+	f.report = report.New(report.Config{Node: "b", Log: slog.New(slog.DiscardHandler)})
+	f.back = &backend{report: f.report, holds: map[string]*api.Hold{}}
+	scene := args[len(args)-1]
+	ts.Check(f.play(scene))
+	if args[0] == "http" {
+		s := httptest.NewServer(f.report.ReadHandler(f.back))
+		ts.Setenv("KTRDR_AGENT", s.URL)
+		f.stop = sync.OnceFunc(s.Close)
+		ts.Defer(f.stop)
+		return
+	}
+	l, err := telemetry.ListenUnix(context.Background(), ts.MkAbs("agent.sock"))
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = telemetry.Serve(ctx, l, f.report.Handler(f.back))
+	}()
+	f.stop = func() { cancel(); <-ended }
+	ts.Defer(f.stop)
+}
+
+func cmdScene(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(fleetOf(ts).play(args[0]))
+}
+
+func cmdStop(ts *testscript.TestScript, neg bool, args []string) { fleetOf(ts).stop() }
+
+func cmdExit(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec("ktrdrctl", args[1:]...)
+	got := 0
+	var exit interface{ ExitCode() int }
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d\nstdout:\n%sstderr:\n%s", got, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+	}
+}
+
+func cmdHeld(ts *testscript.TestScript, neg bool, args []string) {
+	b := fleetOf(ts).back
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	got := ""
+	if h := b.holds[args[0]]; h != nil {
+		got = fmt.Sprint(h.Why, " ", h.Until.Sub(h.Since).Round(time.Second) > 0)
+	}
+	if got != args[1] {
+		ts.Fatalf("the hold of %s is %q, want %q", args[0], got, args[1])
+	}
+}
+
+func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
+	out, err := os.Create(ts.MkAbs("out"))
+	ts.Check(err)
+	defer out.Close()
+	notes, err := os.Create(ts.MkAbs("err"))
+	ts.Check(err)
+	defer notes.Close()
+	path, err := exec.LookPath("ktrdrctl")
+	ts.Check(err)
+	cmd := exec.Command(path, args...)
+	cmd.Stdout, cmd.Stderr, cmd.Dir = out, notes, ts.MkAbs(".")
+	cmd.Env = append(os.Environ(), "KTRDR_AGENT="+ts.Getenv("KTRDR_AGENT"), "NO_COLOR=1", "TZ=UTC")
+	ts.Check(cmd.Start())
+	fleetOf(ts).beside = cmd
+	ts.Defer(func() { _ = cmd.Process.Kill() })
+}
+
+func cmdPoll(ts *testscript.TestScript, neg bool, args []string) {
+	pattern, file := regexp.MustCompile(args[0]), append(args, "out")[1]
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
+		if pattern.MatchString(ts.ReadFile(file)) {
+			return
+		}
+	}
+	ts.Fatalf("no %q within 30 s in\n%s", args[0], ts.ReadFile(file))
+}
+
+func cmdInterrupt(ts *testscript.TestScript, neg bool, args []string) {
+	cmd := fleetOf(ts).beside
+	ts.Check(cmd.Process.Signal(os.Interrupt))
+	ts.Check(cmd.Wait())
+}
+
+func cmdNotAgent(ts *testscript.TestScript, neg bool, args []string) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		fmt.Fprint(w, "hello")
+	}))
+	ts.Setenv("KTRDR_AGENT", s.URL)
+	ts.Defer(s.Close)
+}
+
+// backend plans uploaded trees for real, against an empty engine.
+type backend struct {
+	report *report.Report
+
+	mu    sync.Mutex
+	holds map[string]*api.Hold
+	// onSync is the scene that a sync leads to.
+	onSync func()
+}
+
+func (b *backend) Alive() error { return nil }
+
+func (b *backend) Sync(context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.onSync != nil {
+		go b.onSync()
+	}
+	return nil
+}
+
+func (b *backend) Hold(stack string, h *api.Hold) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.holds[stack] = h
+	return nil
+}
+
+func (b *backend) PlanTree(ctx context.Context, dir string) ([]*plan.Plan, error) {
+	d, _, err := desired.Load(ctx, desired.Request{Root: dir, Node: "b", Revision: "local"})
+	if err != nil {
+		return nil, err
+	}
+	plans := []*plan.Plan{}
+	for i := range d.Stacks {
+		plans = append(plans, plan.Build(plan.Input{
+			Node: d.Node, Revision: d.Revision, Stack: &d.Stacks[i], Observed: &api.Observed{Complete: true}, Now: time.Now(),
+		}))
+	}
+	return plans, nil
+}
