@@ -3,7 +3,9 @@ package enginetest_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -55,9 +57,10 @@ func TestDockerConforms(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T, test func(*testing.T, *enginetest.Subject)) {
 		checks++
 		prefix := fmt.Sprintf("enginetest-%d-%d-", os.Getpid(), checks)
-		t.Cleanup(func() { sweep(t, docker, client, prefix) })
+		recorded := &recorder{Engine: client}
+		t.Cleanup(func() { sweep(t, docker, recorded, prefix) })
 		test(t, &enginetest.Subject{
-			Engine: client, Person: operator{docker, client},
+			Engine: recorded, Person: operator{docker, client},
 			Image: image, Prefix: prefix, Subnet: "10.213.7.0/24", Port: "18713", MissingPath: "/nonexistent/enginetest",
 		})
 	})
@@ -77,15 +80,33 @@ func (o operator) End(ctx context.Context, id string) error {
 	return unix.Kill(c.Pid, unix.SIGKILL)
 }
 
+// recorder remembers the anonymous volumes of containers: removing these leaves them.
+type recorder struct {
+	enginetest.Engine
+	volumes []string
+}
+
+func (r *recorder) Create(ctx context.Context, req engine.CreateRequest) (string, error) {
+	id, err := r.Engine.Create(ctx, req)
+	if err != nil {
+		return id, err
+	}
+	c, err := r.InspectContainer(ctx, id)
+	if err != nil {
+		return id, err
+	}
+	r.volumes = slices.AppendSeq(r.volumes, maps.Values(c.AnonymousVolumes))
+	return id, nil
+}
+
 // sweep removes all that a check made.
-func sweep(t *testing.T, docker *enginetest.Docker, client *engine.Client, prefix string) {
+func sweep(t *testing.T, docker *enginetest.Docker, r *recorder, prefix string) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	list, err := client.List(ctx)
+	list, err := r.List(ctx)
 	if err != nil {
 		t.Fatalf("clean up: %v", err)
 	}
-	var anonymous []string
 	check := func(err error) {
 		if err != nil && !strings.Contains(err.Error(), "404") {
 			t.Errorf("clean up: %v", err)
@@ -93,9 +114,6 @@ func sweep(t *testing.T, docker *enginetest.Docker, client *engine.Client, prefi
 	}
 	for _, c := range list.Containers {
 		if strings.HasPrefix(c.Name, prefix) {
-			for _, name := range c.AnonymousVolumes {
-				anonymous = append(anonymous, name)
-			}
 			check(docker.RemoveContainer(ctx, c.ID))
 		}
 	}
@@ -104,12 +122,13 @@ func sweep(t *testing.T, docker *enginetest.Docker, client *engine.Client, prefi
 			check(docker.RemoveNetwork(ctx, n.ID))
 		}
 	}
+	volumes := r.volumes
 	for _, v := range list.Volumes {
 		if strings.HasPrefix(v.Name, prefix) {
-			anonymous = append(anonymous, v.Name)
+			volumes = append(volumes, v.Name)
 		}
 	}
-	for _, name := range anonymous {
+	for _, name := range volumes {
 		check(docker.RemoveVolume(ctx, name))
 	}
 }

@@ -73,7 +73,7 @@ func (d *Docker) LoadImage(t *testing.T, ref string) {
 
 // programLayer is a file system of the test program and the folders that it writes to.
 func programLayer(t *testing.T) (io.Reader, error) {
-	_, self, err := sourceFolder(t.Context())
+	self, err := sourceFolder(t.Context())
 	if err != nil {
 		return nil, err
 	}
@@ -103,14 +103,13 @@ func programLayer(t *testing.T) (io.Reader, error) {
 }
 
 // sourceFolder finds this package's folder: tests run in the folder of their own package.
-func sourceFolder(ctx context.Context) (module, folder string, err error) {
+func sourceFolder(ctx context.Context) (string, error) {
 	const self = "ktrdr.io/fleet/pkg/agent/internal/engine/enginetest"
-	out, err := exec.CommandContext(ctx, "go", "list", "-f", "{{.Module.Dir}}\n{{.Dir}}", self).Output()
+	out, err := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", self).Output()
 	if err != nil {
-		return "", "", fmt.Errorf("go list %s: %w", self, err)
+		return "", fmt.Errorf("go list %s: %w", self, err)
 	}
-	module, folder, _ = strings.Cut(strings.TrimSpace(string(out)), "\n")
-	return module, folder, nil
+	return strings.TrimSpace(string(out)), nil
 }
 
 // Kill is `docker kill`.

@@ -5,10 +5,15 @@ import (
 	"time"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
+	"ktrdr.io/fleet/pkg/api"
 )
 
-// history is how many past events the engine can replay, as in Docker.
-const history = 256
+const (
+	// history is how many past events the engine can replay, as in Docker.
+	history = 256
+	// backlog is how far a reader may be behind, as with the client.
+	backlog = 4096
+)
 
 // bus delivers events, well or badly.
 type bus struct {
@@ -35,9 +40,9 @@ func (s *stream) ring() {
 }
 
 // Events delivers events from since on (zero: from now on). Both channels are closed
-// after exactly one error.
+// after exactly one error; a reader that is 4096 events behind gets engine.ErrOverflow.
 func (f *Fake) Events(ctx context.Context, since time.Time) (<-chan engine.Event, <-chan error) {
-	events, errs := make(chan engine.Event), make(chan error, 1)
+	events, errs := make(chan engine.Event, backlog), make(chan error, 1)
 	req := request{"Events", "", "read events"}
 	s := &stream{wake: make(chan struct{}, 1)}
 	go func() {
@@ -78,8 +83,8 @@ func (f *Fake) deliver(ctx context.Context, req request, s *stream, events chan<
 		for _, ev := range batch {
 			select {
 			case events <- ev:
-			case <-ctx.Done():
-				return f.ended(ctx, req)
+			default:
+				return &engine.Error{Op: req.op, Class: api.Transient, Reason: api.ReasonEngineFailed, Err: engine.ErrOverflow}
 			}
 		}
 		if ended {

@@ -68,6 +68,7 @@ func newDeathRig(t *testing.T) *deathRig {
 	r.Cache = observe.New(r.engine, observe.Config{ProcRoot: r.proc})
 	r.Subscribe(r.rings.ring)
 	runUntilEnd(t, r.Cache)
+	await(t, "the engine", func() bool { up, _, _ := r.Connected(); return up })
 	return r
 }
 
@@ -78,7 +79,11 @@ func (r *deathRig) run(t *testing.T, name, layout string) (id string, process *e
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = process.Process.Kill() })
+	t.Cleanup(func() {
+		// Both fail for a process that the test has ended.
+		_ = process.Process.Kill()
+		_ = process.Wait()
+	})
 	hand := r.engine.Hand()
 	id, err := hand.Create(request(name, "p"))
 	if err != nil {
@@ -141,8 +146,10 @@ func TestDeathIsSeenBeforeTheEngineTells(t *testing.T) {
 			if got := r.Snapshot().Containers[id].State; got != api.StateRunning {
 				t.Fatalf("state is %s; the engine can't know yet", got)
 			}
-			// The engine learns of it without an event: the cache has to keep asking.
+			// The engine learns of it late and without an event: the cache has to keep asking.
 			r.engine.DropEvents(1000)
+			before := r.engine.Calls()["InspectContainer"]
+			await(t, "repeated inspections", func() bool { return r.engine.Calls()["InspectContainer"] >= before+3 })
 			if err := r.engine.Hand().End(id, 137); err != nil {
 				t.Fatal(err)
 			}
@@ -226,7 +233,9 @@ func TestDescriptorsAreClosed(t *testing.T) {
 			t.Errorf("%d pidfds are open, want %d for three containers and four commands", got, want)
 		}
 	})
-	await(t, "all descriptors closed", func() bool { return count() <= before+4 })
+	if got := count(); got != before {
+		t.Errorf("%d pidfds are open after the end, want %d", got, before)
+	}
 }
 
 // TestDeathBeatsTheEvent compares with the engine of this machine.
