@@ -141,7 +141,8 @@ func normalNetworking(spec *api.ContainerSpec) {
 	spec.Endpoints = slices.Clone(spec.Endpoints)
 	for i := range spec.Endpoints {
 		endpoint := &spec.Endpoints[i]
-		endpoint.Aliases = sorted(endpoint.Aliases)
+		// Engines before 26 add the hostname as an alias by themselves; newer ones resolve it too.
+		endpoint.Aliases = slices.DeleteFunc(sorted(endpoint.Aliases), func(alias string) bool { return alias == spec.Hostname })
 		endpoint.LinkLocalIPs = sorted(endpoint.LinkLocalIPs)
 		endpoint.MacAddress = strings.ToLower(endpoint.MacAddress)
 	}

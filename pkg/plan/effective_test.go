@@ -102,28 +102,49 @@ func TestDiffTakesEnginesDefaultsForWhatWasLeftOut(t *testing.T) {
 		name       string
 		have, want api.ContainerSpec
 	}{
-		{"swap twice the memory",
-			api.ContainerSpec{Resources: api.Resources{Memory: 10, MemorySwap: 20}}, api.ContainerSpec{Resources: api.Resources{Memory: 10}}},
-		{"no swap accounting",
-			api.ContainerSpec{Resources: api.Resources{Memory: 10, MemorySwap: -1}}, api.ContainerSpec{Resources: api.Resources{Memory: 10, MemorySwap: 15}}},
+		{
+			"swap twice the memory",
+			api.ContainerSpec{Resources: api.Resources{Memory: 10, MemorySwap: 20}},
+			api.ContainerSpec{Resources: api.Resources{Memory: 10}},
+		},
+		{
+			"no swap accounting",
+			api.ContainerSpec{Resources: api.Resources{Memory: 10, MemorySwap: -1}},
+			api.ContainerSpec{Resources: api.Resources{Memory: 10, MemorySwap: 15}},
+		},
 		{"driver, runtime, shm, ipc, cgroup", api.ContainerSpec{
 			Logging: &api.Logging{Driver: "journald"}, Runtime: "runc", ShmSize: 64 << 20, IpcMode: "private", CgroupnsMode: "host",
 			Resources: api.Resources{Ulimits: []api.Ulimit{{Name: "nofile", Soft: 1, Hard: 2}}, PidsLimit: new(int64(0))},
 		}, api.ContainerSpec{}},
-		{"log options of the engine", api.ContainerSpec{Logging: &api.Logging{Driver: "json-file", Options: map[string]string{"max-size": "1m", "tag": "x"}}},
-			api.ContainerSpec{Logging: &api.Logging{Options: map[string]string{"max-size": "1m"}}}},
-		{"legacy security option", api.ContainerSpec{SecurityOpt: []string{"apparmor=unconfined", "no-new-privileges"}},
-			api.ContainerSpec{SecurityOpt: []string{"no-new-privileges:true", "apparmor:unconfined"}}},
+		{
+			"log options of the engine",
+			api.ContainerSpec{Logging: &api.Logging{Driver: "json-file", Options: map[string]string{"max-size": "1m", "tag": "x"}}},
+			api.ContainerSpec{Logging: &api.Logging{Options: map[string]string{"max-size": "1m"}}},
+		},
+		{
+			"legacy security option",
+			api.ContainerSpec{SecurityOpt: []string{"apparmor=unconfined", "no-new-privileges"}},
+			api.ContainerSpec{SecurityOpt: []string{"no-new-privileges:true", "apparmor:unconfined"}},
+		},
 		{"label that privileged brings", api.ContainerSpec{Privileged: true, UnmaskedPaths: true, SecurityOpt: []string{"label=disable"}}, api.ContainerSpec{Privileged: true}},
-		{"service references", api.ContainerSpec{NetworkMode: "container:0123", VolumesFrom: []string{"4567:ro"}},
-			api.ContainerSpec{NetworkMode: "service:vpn", VolumesFrom: []string{"service:db:ro"}}},
+		{
+			"service references",
+			api.ContainerSpec{NetworkMode: "container:0123", VolumesFrom: []string{"4567:ro"}},
+			api.ContainerSpec{NetworkMode: "service:vpn", VolumesFrom: []string{"service:db:ro"}},
+		},
 		{"links", api.ContainerSpec{Links: []string{"p-db-1:db", "p-db-1:db-1", "p-db-1:p-db-1"}}, api.ContainerSpec{Links: []string{"db"}}},
 		{"fraction of grace, rounded down", api.ContainerSpec{StopGrace: new(time.Second)}, api.ContainerSpec{StopGrace: new(1500 * time.Millisecond)}},
 		{"fraction of grace, rounded up", api.ContainerSpec{StopGrace: new(2 * time.Second)}, api.ContainerSpec{StopGrace: new(1500 * time.Millisecond)}},
-		{"made mac address", api.ContainerSpec{Endpoints: []api.Endpoint{{Network: "n", MacAddress: "de:ad:be:ef:00:01"}}},
-			api.ContainerSpec{Endpoints: []api.Endpoint{{Network: "n"}}}},
-		{"repository file", api.ContainerSpec{Mounts: []api.Mount{{Type: "bind", Source: "/var/lib/ktrdr/abc", Target: "/x", ReadOnly: true}}},
-			api.ContainerSpec{Mounts: []api.Mount{{Type: "bind", Repo: &api.RepoSource{Path: "x.conf", Digest: "sha256:1"}, Target: "/x", ReadOnly: true}}}},
+		{
+			"made mac address",
+			api.ContainerSpec{Endpoints: []api.Endpoint{{Network: "n", MacAddress: "de:ad:be:ef:00:01"}}},
+			api.ContainerSpec{Endpoints: []api.Endpoint{{Network: "n"}}},
+		},
+		{
+			"repository file",
+			api.ContainerSpec{Mounts: []api.Mount{{Type: "bind", Source: "/var/lib/ktrdr/abc", Target: "/x", ReadOnly: true}}},
+			api.ContainerSpec{Mounts: []api.Mount{{Type: "bind", Repo: &api.RepoSource{Path: "x.conf", Digest: "sha256:1"}, Target: "/x", ReadOnly: true}}},
+		},
 		{"image id", api.ContainerSpec{Image: "sha256:0123"}, api.ContainerSpec{Image: "app:1"}},
 		{"hostname of the host", api.ContainerSpec{NetworkMode: "host", Hostname: "node-b"}, api.ContainerSpec{NetworkMode: "host"}},
 	}
