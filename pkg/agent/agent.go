@@ -55,7 +55,8 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	a.resume()
 	g, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{
-		a.cache.Run, a.loop.Run, a.follow.run, a.mounts.run, a.values.run, a.probeServices, a.keepHouse, a.watchEngine, a.serve, a.notify, a.syncOnHangup,
+		a.cache.Run, a.loop.Run, a.follow.run, a.mounts.run, a.values.run, a.probeServices, a.keepHouse,
+		a.watchEngine, a.serve, a.notify, a.syncOnHangup, a.fallBack,
 	} {
 		g.Go(func() error { return ignoreCancel(ctx, part(ctx)) })
 	}
@@ -64,10 +65,10 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 
 // ignoreCancel makes the end of ctx a clean end.
 func ignoreCancel(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 func newAgent(ctx context.Context, cfg Config, log *slog.Logger) (*Agent, error) {

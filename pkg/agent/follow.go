@@ -34,40 +34,33 @@ type follower struct {
 // run follows until ctx ends.
 func (f *follower) run(ctx context.Context) error {
 	failures, first := 0, true
-	for {
-		err := f.once(ctx)
+	for ctx.Err() == nil {
+		wait := f.poll
+		if err := f.once(ctx); err == nil {
+			failures = 0
+		} else {
+			failures++
+			wait = min(f.poll, time.Duration(failures)*time.Second)
+		}
 		if first {
 			close(f.looked)
 			first = false
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		wait := f.poll
-		if err != nil {
-			failures++
-			wait = min(f.poll, time.Duration(failures)*time.Second)
-		} else {
-			failures = 0
-		}
-		if !f.wait(ctx, wait) {
-			return nil
-		}
+		f.wait(ctx, wait)
 	}
+	return nil
 }
 
-// wait returns at the next poll, change or request; false when ctx ended.
-func (f *follower) wait(ctx context.Context, d time.Duration) bool {
+// wait returns at the next poll, change or request, or when ctx ends.
+func (f *follower) wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return false
 	case <-timer.C:
 	case <-f.sync:
 	case <-f.src.Changes():
 	}
-	return true
 }
 
 // once looks at the source and takes over what is new and valid.
@@ -109,8 +102,7 @@ func (f *follower) once(ctx context.Context) error {
 // sourceCondition says why the source can't be read.
 func sourceCondition(err error) *api.Condition {
 	c := &api.Condition{Type: api.ConditionDegraded, Status: true, Reason: api.ReasonSourceFailed, Message: err.Error()}
-	var se *source.Error
-	if errors.As(err, &se) {
+	if se, ok := errors.AsType[*source.Error](err); ok {
 		c.Reason = api.Reason(se.Reason)
 	}
 	return c

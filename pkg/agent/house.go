@@ -71,7 +71,7 @@ func boundFiles(obs *api.Observed, d *api.Desired) map[string]bool {
 	}
 	for _, c := range obs.Containers {
 		for _, m := range c.Spec.Mounts {
-			for _, part := range strings.Split(m.Source, "/") {
+			for part := range strings.SplitSeq(m.Source, "/") {
 				if len(part) == 64 {
 					keep["sha256:"+part] = true
 				}

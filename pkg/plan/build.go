@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"ktrdr.io/fleet/pkg/api"
@@ -96,7 +97,6 @@ type builder struct {
 	keys     map[string]int
 	owned    map[slotKey][]*api.Container
 	byName   map[string]*api.Container
-	foreign  []*api.Container
 	networks map[string]*networkState
 	volumes  map[string]string // engine name -> key of the op that makes it
 	blocked  map[string]*problem
@@ -112,7 +112,7 @@ func newBuilder(in Input) *builder {
 		plan:     &Plan{Stack: in.Stack.Name, Revision: in.Revision, Ops: []Op{}},
 		keys:     map[string]int{},
 		owned:    map[slotKey][]*api.Container{},
-		byName:   map[string]*api.Container{},
+		byName:   make(map[string]*api.Container, len(in.Observed.Containers)),
 		networks: map[string]*networkState{},
 		volumes:  map[string]string{},
 		blocked:  map[string]*problem{},
@@ -178,20 +178,11 @@ func (b *builder) wakeAt(t time.Time) {
 func compact(needs []string) []string {
 	var out []string
 	for _, n := range needs {
-		if n != "" && !contains(out, n) {
+		if n != "" && !slices.Contains(out, n) {
 			out = append(out, n)
 		}
 	}
 	return out
-}
-
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
 }
 
 // shortID is the form of an id that the engine's own tools print.

@@ -88,8 +88,10 @@ func (b *builder) fits(s *slot, c *api.Container) fit {
 		return fit{cause: cause}
 	}
 	if s.image != nil && c.ImageID != s.image.ID {
-		return fit{cause: fmt.Sprintf("image changed to %s", shortDigest(s.image.ID)),
-			diff: []FieldDiff{{Path: "image", Have: c.Image + " " + shortDigest(c.ImageID), Want: s.rep.Spec.Image + " " + shortDigest(s.image.ID)}}}
+		return fit{
+			cause: fmt.Sprintf("image changed to %s", shortDigest(s.image.ID)),
+			diff:  []FieldDiff{{Path: "image", Have: c.Image + " " + shortDigest(c.ImageID), Want: s.rep.Spec.Image + " " + shortDigest(s.image.ID)}},
+		}
 	}
 	if c.SpecHash() == s.rep.SpecHash {
 		if stuckLimit(s, c) {

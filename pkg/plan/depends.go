@@ -40,8 +40,10 @@ func (b *builder) awaits(d *slot, dep api.Dependency) (string, *problem) {
 		if d.serves(dep.Condition) {
 			return "", nil
 		}
-		return "", &problem{waiting: true, reason: api.ReasonDependency,
-			message: fmt.Sprintf("waits for service %q, which can't go on: %s", dep.Service, problemText(d.problem))}
+		return "", &problem{
+			waiting: true, reason: api.ReasonDependency,
+			message: fmt.Sprintf("waits for service %q, which can't go on: %s", dep.Service, problemText(d.problem)),
+		}
 	}
 	switch dep.Condition {
 	case api.ServiceCompleted:
@@ -78,8 +80,10 @@ func (b *builder) awaitsCompletion(d *slot) (string, *problem) {
 	}
 	c := d.keeper
 	if c != nil && c.State == api.StateExited && c.ExitCode != 0 && !c.StartedAt.IsZero() && c.Facts.Starts >= jobAttempts {
-		return "", &problem{waiting: true, reason: api.ReasonDependencyFailed,
-			message: fmt.Sprintf("job %q ended with exit code %d; see its log", d.rep.Name, c.ExitCode)}
+		return "", &problem{
+			waiting: true, reason: api.ReasonDependencyFailed,
+			message: fmt.Sprintf("job %q ended with exit code %d; see its log", d.rep.Name, c.ExitCode),
+		}
 	}
 	return b.add(Op{
 		Key: string(AwaitExit) + "/" + d.rep.Name, Kind: AwaitExit, Object: d.rep.Name, Service: d.svc.Name,

@@ -222,8 +222,13 @@ func mountText(m api.Mount) string {
 		name  string
 		value any
 	}{
-		{"propagation", m.Propagation}, {"selinux", m.SELinux}, {"recursive", m.Recursive}, {"subpath", m.Subpath},
-		{"labels", m.VolumeLabels}, {"size", m.TmpfsSize}, {"mode", m.TmpfsMode},
+		{"propagation", m.Propagation},
+		{"selinux", m.SELinux},
+		{"recursive", m.Recursive},
+		{"subpath", m.Subpath},
+		{"labels", m.VolumeLabels},
+		{"size", m.TmpfsSize},
+		{"mode", m.TmpfsMode},
 	} {
 		if value := text(option.value); value != "" {
 			words = append(words, option.name+"="+value)

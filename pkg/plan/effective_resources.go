@@ -14,7 +14,8 @@ func normalResources(r api.Resources) api.Resources {
 	if r.MemorySwappiness != nil && *r.MemorySwappiness < 0 {
 		r.MemorySwappiness = nil
 	}
-	r.Ulimits = slices.SortedFunc(slices.Values(r.Ulimits), func(a, b api.Ulimit) int { return cmp.Compare(a.Name, b.Name) })
+	r.Ulimits = slices.Clone(r.Ulimits)
+	slices.SortFunc(r.Ulimits, func(a, b api.Ulimit) int { return cmp.Compare(a.Name, b.Name) })
 	r.Devices = slices.Clone(r.Devices)
 	for i, device := range r.Devices {
 		r.Devices[i].Target = cmp.Or(device.Target, device.Source)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"ktrdr.io/fleet/pkg/api"
 )
@@ -29,8 +30,10 @@ func (b *builder) resolveImage(s *slot) {
 		return
 	}
 	if s.svc.PullPolicy.Policy == api.PullNever {
-		s.problem = &problem{reason: api.ReasonImageMissing,
-			message: fmt.Sprintf("image %s is not on this node and pull_policy is never: load it, or change pull_policy", ref)}
+		s.problem = &problem{
+			reason:  api.ReasonImageMissing,
+			message: fmt.Sprintf("image %s is not on this node and pull_policy is never: load it, or change pull_policy", ref),
+		}
 		return
 	}
 	key := b.add(Op{
@@ -38,7 +41,7 @@ func (b *builder) resolveImage(s *slot) {
 		Service: s.svc.Name, Cause: cause, Replica: s.rep,
 	})
 	s.imageNeeds = append(s.imageNeeds, key)
-	if _, failed := b.obs.Failures[key]; !failed && !contains(b.pulls, key) {
+	if _, failed := b.obs.Failures[key]; !failed && !slices.Contains(b.pulls, key) {
 		b.pulls = append(b.pulls, key)
 	}
 }

@@ -39,13 +39,19 @@ func owner(stack *api.Stack, c *api.Container) ownership {
 	return foreign
 }
 
+// indexContainers sorts only what is of the stack's project: a node has many stacks.
 func (b *builder) indexContainers() {
-	for _, c := range sortedContainers(b.obs.Containers) {
-		b.byName[c.Name] = c
+	project := map[string]*api.Container{}
+	for id, c := range b.obs.Containers {
+		if old := b.byName[c.Name]; old == nil || newestFirst(old, c) < 0 {
+			b.byName[c.Name] = c
+		}
+		if c.Labels[api.LabelProject] == b.stack.Project {
+			project[id] = c
+		}
+	}
+	for _, c := range sortedContainers(project) {
 		if owner(b.stack, c) == foreign {
-			if c.Labels[api.LabelProject] == b.stack.Project {
-				b.foreign = append(b.foreign, c)
-			}
 			continue
 		}
 		number, err := strconv.Atoi(c.Labels[api.LabelNumber])
@@ -63,13 +69,15 @@ func sortedContainers(m map[string]*api.Container) []*api.Container {
 	for _, c := range m {
 		list = append(list, c)
 	}
-	slices.SortFunc(list, func(a, b *api.Container) int {
-		if n := b.Created.Compare(a.Created); n != 0 {
-			return n
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
+	slices.SortFunc(list, newestFirst)
 	return list
+}
+
+func newestFirst(a, b *api.Container) int {
+	if n := b.Created.Compare(a.Created); n != 0 {
+		return n
+	}
+	return strings.Compare(a.ID, b.ID)
 }
 
 // startOrder sorts services so that each comes after what it depends on; ties are by

@@ -148,6 +148,9 @@ func limitsDiff(s *slot, c *api.Container) (diff []FieldDiff, tried string) {
 // stuckLimit says that a limit was set by hand which the desired state does not have, and
 // that an update did not lift it: engines take zero for "unchanged".
 func stuckLimit(s *slot, c *api.Container) bool {
+	if c.Facts.UpdateTried == "" {
+		return false
+	}
 	diff, tried := limitsDiff(s, c)
 	if len(diff) == 0 || c.Facts.UpdateTried != tried {
 		return false

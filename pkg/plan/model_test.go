@@ -37,8 +37,10 @@ func (m *model) id(prefix string) string {
 }
 
 func (m *model) build(stack *api.Stack) *plan.Plan {
-	return plan.Build(plan.Input{Node: "a", Revision: "r1", Stack: stack, Observed: m.obs, Now: m.now,
-		Secrets: map[string]string{"op://v/i/f": "v1:digest"}})
+	return plan.Build(plan.Input{
+		Node: "a", Revision: "r1", Stack: stack, Observed: m.obs, Now: m.now,
+		Secrets: map[string]string{"op://v/i/f": "v1:digest"},
+	})
 }
 
 // run applies ready operations until none is left, and returns the last plan.
@@ -66,7 +68,7 @@ func (m *model) run(stack *api.Stack) (*plan.Plan, error) {
 
 func (m *model) apply(stack *api.Stack, op plan.Op) error {
 	c := m.obs.Containers[op.ID]
-	switch op.Kind {
+	switch op.Kind { //exhaustive:ignore // change does the others
 	case plan.Resolve, plan.Pull:
 		if m.badImages[op.Object] && op.Kind == plan.Pull {
 			m.obs.Failures[op.Key] = api.Failure{Count: 1, Class: api.Terminal, Revision: "r1", Reason: api.ReasonImageMissing, Message: "no such tag"}
@@ -120,9 +122,11 @@ func (m *model) create(stack *api.Stack, op plan.Op) error {
 	if d := plan.SecretDigest(op.Replica, map[string]string{"op://v/i/f": "v1:digest"}); d != "" {
 		labels[api.LabelSecretDigest] = d
 	}
-	c := &api.Container{ID: id, Name: op.NewName, Created: m.now, Labels: labels, Image: op.Replica.Spec.Image,
+	c := &api.Container{
+		ID: id, Name: op.NewName, Created: m.now, Labels: labels, Image: op.Replica.Spec.Image,
 		ImageID: m.obs.Images[op.Replica.Spec.Image].ID, State: api.StateCreated, Spec: op.Replica.Spec, Attached: map[string]api.Attachment{},
-		Facts: api.ContainerFacts{WritableBytes: -1}}
+		Facts: api.ContainerFacts{WritableBytes: -1},
+	}
 	if name, ok := strings.CutPrefix(op.Replica.Spec.NetworkMode, "service:"); ok {
 		if op.Parents[name] == "" {
 			return fmt.Errorf("parent %s of %s is not known", name, op.Object)
@@ -163,7 +167,7 @@ func (m *model) change(old *api.Container, op plan.Op) error {
 	c := *old
 	c.Attached = maps.Clone(old.Attached)
 	m.obs.Containers[op.ID] = &c
-	switch op.Kind {
+	switch op.Kind { //exhaustive:ignore // apply does the others
 	case plan.Start, plan.Restart:
 		return m.startContainer(&c, op)
 	case plan.Stop:

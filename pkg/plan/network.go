@@ -28,8 +28,10 @@ func (b *builder) planNetworks() {
 		found := b.findNetwork(spec)
 		switch {
 		case found == nil && spec.External:
-			st.problem = &problem{waiting: true, reason: api.ReasonExternalMissing,
-				message: fmt.Sprintf("external network %q does not exist: create it with `docker network create %s`, or remove external: true", spec.Name, spec.Name)}
+			st.problem = &problem{
+				waiting: true, reason: api.ReasonExternalMissing,
+				message: fmt.Sprintf("external network %q does not exist: create it with `docker network create %s`, or remove external: true", spec.Name, spec.Name),
+			}
 		case found == nil:
 			st.key = b.createNetwork(spec, "network does not exist", nil)
 		case b.diverged(found, spec):
@@ -143,7 +145,10 @@ func (b *builder) repairEndpoints(s *slot) []string {
 		}
 		wanted[st.id] = true
 		have, attached := c.Attached[st.id]
-		cause := endpointDrift(c, ep, have, attached)
+		cause := "container is not attached"
+		if attached {
+			cause = endpointDrift(c, ep, have)
+		}
 		if cause == "" {
 			continue
 		}
@@ -192,13 +197,10 @@ func (b *builder) connect(s *slot, ep *api.Endpoint, networkID, cause string, ne
 }
 
 // endpointDrift says why an attachment is not as wanted; empty means it is.
-func endpointDrift(c *api.Container, ep *api.Endpoint, have api.Attachment, attached bool) string {
-	if !attached {
-		return "container is not attached"
-	}
+func endpointDrift(c *api.Container, ep *api.Endpoint, have api.Attachment) string {
 	var missing []string
 	for _, alias := range ep.Aliases {
-		if alias != c.Name && !contains(have.Aliases, alias) {
+		if alias != c.Name && !slices.Contains(have.Aliases, alias) {
 			missing = append(missing, alias)
 		}
 	}

@@ -16,7 +16,8 @@ import (
 
 // drawStack makes a random stack whose dependencies have no cycle.
 func drawStack(t *rapid.T) *api.Stack {
-	stack := &api.Stack{Name: "s", Project: "p", AdoptFrom: []string{"/old"},
+	stack := &api.Stack{
+		Name: "s", Project: "p", AdoptFrom: []string{"/old"},
 		Networks: []api.NetworkSpec{{Key: "default", Name: "p_default", Driver: rapid.SampledFrom([]string{"", "bridge"}).Draw(t, "driver")}},
 		Volumes:  []api.VolumeSpec{{Key: "data", Name: "p_data"}},
 	}
@@ -93,8 +94,10 @@ func addForeign(m *model) []string {
 		{api.LabelStack: "other", api.LabelProject: "q", api.LabelService: "svc0", api.LabelNumber: "1"},
 	} {
 		id := m.id("f")
-		m.obs.Containers[id] = &api.Container{ID: id, Name: fmt.Sprintf("foreign-%d", i), Labels: labels, State: api.StateRunning, StartedAt: start,
-			Facts: api.ContainerFacts{WritableBytes: -1}}
+		m.obs.Containers[id] = &api.Container{
+			ID: id, Name: fmt.Sprintf("foreign-%d", i), Labels: labels, State: api.StateRunning, StartedAt: start,
+			Facts: api.ContainerFacts{WritableBytes: -1},
+		}
 		ids = append(ids, id)
 	}
 	return ids

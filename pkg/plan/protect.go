@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"ktrdr.io/fleet/pkg/api"
@@ -52,7 +53,7 @@ func dataPaths(c *api.Container, p api.Protection) []string {
 	paths := append([]string(nil), p.DataPaths...)
 	for _, name := range dataVariables() {
 		for _, kv := range c.Spec.Env {
-			if v, ok := strings.CutPrefix(kv, name+"="); ok && path.IsAbs(v) && !contains(paths, v) {
+			if v, ok := strings.CutPrefix(kv, name+"="); ok && path.IsAbs(v) && !slices.Contains(paths, v) {
 				paths = append(paths, v)
 			}
 		}

@@ -75,7 +75,7 @@ func (b *builder) pruneNetworks(removals []string) {
 				needs = append(needs, fmt.Sprintf("%s/%s/%s", Disconnect, shortID(n.ID), shortID(s.keeper.ID)))
 			}
 		}
-		if contains(needs, blockedKey) {
+		if slices.Contains(needs, blockedKey) {
 			continue
 		}
 		b.add(Op{

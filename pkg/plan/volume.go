@@ -13,8 +13,10 @@ func (b *builder) planVolumes() {
 		found := b.obs.Volumes[spec.Name]
 		switch {
 		case found == nil && spec.External:
-			b.blocked[spec.Name] = &problem{waiting: true, reason: api.ReasonExternalMissing,
-				message: fmt.Sprintf("external volume %q does not exist: create it with `docker volume create %s`, or remove external: true", spec.Name, spec.Name)}
+			b.blocked[spec.Name] = &problem{
+				waiting: true, reason: api.ReasonExternalMissing,
+				message: fmt.Sprintf("external volume %q does not exist: create it with `docker volume create %s`, or remove external: true", spec.Name, spec.Name),
+			}
 		case found == nil:
 			b.volumes[spec.Name] = b.add(Op{
 				Key: string(CreateVolume) + "/" + spec.Name, Kind: CreateVolume, Object: spec.Name,

@@ -72,8 +72,10 @@ func (x *Executor) expand(s string) (string, error) {
 	return api.Expand(s, func(ref string) (string, error) {
 		v, ok := x.cfg.Secrets.Open(ref)
 		if !ok {
-			return "", &opError{class: api.Waiting, reason: api.ReasonSecretMissing,
-				err: fmt.Errorf("open secret %s: no value at hand", ref)}
+			return "", &opError{
+				class: api.Waiting, reason: api.ReasonSecretMissing,
+				err: fmt.Errorf("open secret %s: no value at hand", ref),
+			}
 		}
 		return v.Open(), nil
 	})

@@ -75,8 +75,10 @@ func (x *Executor) runHook(ctx context.Context, id string, h api.Hook) error {
 		return err
 	}
 	if res.ExitCode != 0 {
-		return &opError{class: api.Transient, reason: api.ReasonHookFailed,
-			err: fmt.Errorf("hook ended with exit code %d", res.ExitCode)}
+		return &opError{
+			class: api.Transient, reason: api.ReasonHookFailed,
+			err: fmt.Errorf("hook ended with exit code %d", res.ExitCode),
+		}
 	}
 	return nil
 }

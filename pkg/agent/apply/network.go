@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/api"
@@ -13,7 +14,7 @@ import (
 // network runs operations about networks, attachments and volumes.
 func (x *Executor) network(ctx context.Context, op plan.Op, t plan.Target) error {
 	e := x.cfg.Engine
-	switch op.Kind {
+	switch op.Kind { //exhaustive:ignore // Apply hands over only these
 	case plan.CreateNetwork:
 		id, err := e.CreateNetwork(ctx, *op.Network, networkLabels(op.Network, t))
 		if err != nil {
@@ -66,9 +67,7 @@ func volumeLabels(v *api.VolumeSpec, t plan.Target) map[string]string {
 // objectLabels are what Compose writes on networks and volumes, and ours.
 func objectLabels(own map[string]string, hash string, t plan.Target) map[string]string {
 	labels := map[string]string{}
-	for k, v := range own {
-		labels[k] = v
-	}
+	maps.Copy(labels, own)
 	labels[api.LabelProject] = t.Stack.Project
 	labels[api.LabelVersion] = composeVersion
 	labels[api.LabelConfigHash] = hash

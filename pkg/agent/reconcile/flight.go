@@ -103,8 +103,7 @@ func (l *Loop) remember(op plan.Op, revision string, err error) {
 		return
 	}
 	class, reason := api.Transient, api.ReasonEngineFailed
-	var c Classified
-	if errors.As(err, &c) {
+	if c, ok := errors.AsType[Classified](err); ok {
 		class, reason = c.Failure()
 	}
 	now := time.Now()
