@@ -68,7 +68,8 @@ func (m *model) run(stack *api.Stack) (*plan.Plan, error) {
 
 func (m *model) apply(stack *api.Stack, op plan.Op) error {
 	c := m.obs.Containers[op.ID]
-	switch op.Kind { //exhaustive:ignore // change does the others
+	//exhaustive:ignore // change does the others
+	switch op.Kind {
 	case plan.Resolve, plan.Pull:
 		if m.badImages[op.Object] && op.Kind == plan.Pull {
 			m.obs.Failures[op.Key] = api.Failure{Count: 1, Class: api.Terminal, Revision: "r1", Reason: api.ReasonImageMissing, Message: "no such tag"}
@@ -167,7 +168,8 @@ func (m *model) change(old *api.Container, op plan.Op) error {
 	c := *old
 	c.Attached = maps.Clone(old.Attached)
 	m.obs.Containers[op.ID] = &c
-	switch op.Kind { //exhaustive:ignore // apply does the others
+	//exhaustive:ignore // apply does the others
+	switch op.Kind {
 	case plan.Start, plan.Restart:
 		return m.startContainer(&c, op)
 	case plan.Stop:

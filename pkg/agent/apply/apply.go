@@ -150,7 +150,8 @@ func (x *Executor) change(ctx context.Context, op plan.Op) error {
 
 func (x *Executor) changeContainer(ctx context.Context, op plan.Op) error {
 	e := x.cfg.Engine
-	switch op.Kind { //exhaustive:ignore // Apply hands over only these
+	//exhaustive:ignore // Apply hands over only these
+	switch op.Kind {
 	case plan.Start:
 		return x.start(ctx, op)
 	case plan.Stop:

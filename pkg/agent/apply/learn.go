@@ -11,7 +11,8 @@ import (
 
 // learn runs operations that find out or remember something.
 func (x *Executor) learn(ctx context.Context, op plan.Op) error {
-	switch op.Kind { //exhaustive:ignore // Apply hands over only these
+	//exhaustive:ignore // Apply hands over only these
+	switch op.Kind {
 	case plan.Measure:
 		size, err := x.cfg.Engine.MeasureContainer(ctx, op.ID)
 		if err != nil {
