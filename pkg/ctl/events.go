@@ -89,7 +89,7 @@ func (r *eventReader) follow(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := r.read(ctx, longPoll)
 		if ctx.Err() != nil {
-			break
+			return nil //nolint:nilerr // the user ended it
 		}
 		_, lost := errors.AsType[*unreachableError](err)
 		if err != nil && !lost {

@@ -181,7 +181,7 @@ func stackReasons() []Explanation { //nolint:funlen // one row for each reason
 }
 
 // sourceReasons are those of the errors of package source, which ktrdrctl does not link.
-func sourceReasons() []Explanation {
+func sourceReasons() []Explanation { //nolint:funlen // one row for each reason
 	return []Explanation{
 		{
 			"AuthenticationFailed", "The git server refused the token or the key.",

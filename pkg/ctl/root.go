@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,13 +41,25 @@ func Main(ctx context.Context, p Process) int {
 	root.SetArgs(p.Args)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
-	err := fang.Execute(ctx, root,
-		fang.WithVersion(api.Version), fang.WithCommit(api.Commit), fang.WithoutManpage(),
-		fang.WithErrorHandler(func(w io.Writer, _ fang.Styles, err error) { writeError(w, err) }))
+	err := execute(ctx, root, p.Args)
+	writeError(p.Stderr, err)
 	return codeOf(err)
 }
 
+// execute leaves only help to fang: at every error, even at one that is no more than an
+// exit code, fang asks the terminal for its background colour, which can take seconds.
+func execute(ctx context.Context, root *cobra.Command, args []string) error {
+	if len(args) == 0 || args[0] == "help" || slices.Contains(args, "--help") || slices.Contains(args, "-h") {
+		return fang.Execute(ctx, root, fang.WithVersion(root.Version), fang.WithoutManpage(),
+			fang.WithErrorHandler(func(io.Writer, fang.Styles, error) {}))
+	}
+	return root.ExecuteContext(ctx)
+}
+
 func writeError(w io.Writer, err error) {
+	if err == nil {
+		return
+	}
 	if _, silent := errors.AsType[exitCode](err); !silent {
 		fmt.Fprintln(w, "ktrdrctl:", printable(err.Error()))
 	}
@@ -54,7 +67,7 @@ func writeError(w io.Writer, err error) {
 
 func newRoot(s *session) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "ktrdrctl",
+		Use: "ktrdrctl", Version: api.Version, SilenceErrors: true, SilenceUsage: true,
 		Short: "See and steer what a ktrdr agent does",
 		Long:  "ktrdrctl talks to one agent: over its Unix socket on the same machine, or for reading over HTTP.",
 		Example: `ktrdrctl status
