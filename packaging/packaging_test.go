@@ -109,9 +109,9 @@ func keys(typ reflect.Type) []string {
 		return nil
 	}
 	var list []string
-	for i := range typ.NumField() {
-		name, _, _ := strings.Cut(typ.Field(i).Tag.Get("yaml"), ",")
-		list = append(append(list, name), keys(typ.Field(i).Type)...)
+	for field := range typ.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+		list = append(append(list, name), keys(field.Type)...)
 	}
 	return list
 }
@@ -131,7 +131,7 @@ func TestImage(t *testing.T) {
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	must(t, build)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 		defer cancel()
 		_ = exec.CommandContext(ctx, docker, "rmi", "-f", tag).Run()
 	})

@@ -84,9 +84,9 @@ func inside(t *testing.T, tmp, dir string) error {
 		if e.Type()&^(fs.ModeDir|fs.ModeSymlink) != 0 {
 			t.Fatalf("%s is %s", name, e.Type())
 		}
-		real, err := filepath.EvalSymlinks(name)
-		if err == nil && real != dir && !strings.HasPrefix(real, dir+"/") {
-			t.Fatalf("%s leads to %s", name, real)
+		target, err := filepath.EvalSymlinks(name)
+		if err == nil && target != dir && !strings.HasPrefix(target, dir+"/") {
+			t.Fatalf("%s leads to %s", name, target)
 		}
 		return nil
 	})
