@@ -61,12 +61,16 @@ func TestCompareFindsDifferences(t *testing.T) {
 			o["Labels"] = object{"com.docker.compose.version": "6", "own": "x", "io.ktrdr.stack": "s"}
 		}, nil},
 		{"a value", func(o object) { o["Image"] = "b" }, []string{`container c Image: docker compose "a", ours "b"`}},
-		{"a label", func(o object) { o["Labels"] = object{"own": "x"} },
-			[]string{`container c Labels.com.docker.compose.version: docker compose "5", ours null`}},
+		{
+			"a label", func(o object) { o["Labels"] = object{"own": "x"} },
+			[]string{`container c Labels.com.docker.compose.version: docker compose "5", ours null`},
+		},
 		{"empty entrypoint", func(o object) { o["Entrypoint"] = []any{} }, []string{`container c Entrypoint: docker compose null, ours []`}},
 		{"init unset", func(o object) { delete(o["HostConfig"].(object), "Init") }, []string{`container c HostConfig.Init: docker compose false, ours null`}},
-		{"nested", func(o object) { o["HostConfig"].(object)["Binds"] = []any{"/a:/a:ro"} },
-			[]string{`container c HostConfig.Binds: docker compose ["/a:/a:rw"], ours ["/a:/a:ro"]`}},
+		{
+			"nested", func(o object) { o["HostConfig"].(object)["Binds"] = []any{"/a:/a:ro"} },
+			[]string{`container c HostConfig.Binds: docker compose ["/a:/a:rw"], ours ["/a:/a:ro"]`},
+		},
 		{"grace, whole seconds", func(o object) { o["StopTimeout"] = 1 }, []string{`container c StopTimeout: docker compose null, ours 1`}},
 	}
 	for _, tc := range tests {

@@ -46,7 +46,7 @@ func shortClient(t *testing.T, host string) *engine.Client {
 	t.Helper()
 	c, err := engine.New(engine.Config{
 		Host: host, Query: 300 * time.Millisecond, Change: 300 * time.Millisecond, Start: 300 * time.Millisecond,
-		PullIdle: 300 * time.Millisecond, StopMargin: 300 * time.Millisecond, MaxBody: 1 << 20,
+		PullIdle: time.Second, StopMargin: 300 * time.Millisecond, MaxBody: 1 << 20,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -183,13 +183,18 @@ func TestEngineDiesWhileAnswering(t *testing.T) {
 
 func TestEngineAnswersWithoutEnd(t *testing.T) {
 	line := []byte(strings.Repeat(" ", 64<<10))
-	c := fakeEngine(t, "1.41", func(w http.ResponseWriter, _ *http.Request) {
+	_, server := fakeEngineAt(t, "1.41", func(w http.ResponseWriter, _ *http.Request) {
 		for range 64 {
 			if _, err := w.Write(line); err != nil {
 				return
 			}
 		}
 	})
+	c, err := engine.New(engine.Config{Host: "tcp://" + server.Listener.Addr().String(), MaxBody: 256 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
 	for _, name := range []string{"info", "list", "inspectContainer", "inspectNetwork", "inspectVolume", "inspectImage", "events", "pull", "createVolume", "create"} {
 		t.Run(name, func(t *testing.T) {
 			if err := everyCall(c)[name](t.Context()); err == nil || !strings.Contains(err.Error(), "too large") {

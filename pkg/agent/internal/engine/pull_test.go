@@ -77,7 +77,7 @@ func TestPullSendsCredentialsOnceAndWaitsForProgress(t *testing.T) {
 		for range 8 {
 			_, _ = fmt.Fprintln(w, `{"status":"Downloading"}`)
 			w.(http.Flusher).Flush()
-			wait(r.Context(), 60*time.Millisecond)
+			wait(r.Context(), 200*time.Millisecond)
 		}
 	})
 	if err := c.Pull(t.Context(), engine.PullRequest{Ref: "example.org/i:1", Username: "u", Password: "p?>~", Platform: "linux/arm64/v8"}); err != nil {
@@ -87,7 +87,7 @@ func TestPullSendsCredentialsOnceAndWaitsForProgress(t *testing.T) {
 	if err != nil || string(decoded) != `{"username":"u","password":"p?\u003e~","serveraddress":"example.org"}` {
 		t.Errorf("header %q: %s, %v", header, decoded, err)
 	}
-	if query != "fromImage=example.org%2Fi&platform=linux%2Farm64&tag=1" {
+	if query != "fromImage=example.org%2Fi&platform=linux%2Farm64%2Fv8&tag=1" {
 		t.Errorf("query %s", query)
 	}
 	if err := c.Pull(t.Context(), engine.PullRequest{Ref: "example.org/i:1"}); err != nil {
