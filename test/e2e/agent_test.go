@@ -5,53 +5,112 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/test/lab"
 )
 
-// agent is one run of ktrdr-agent as node e2e on a folder source.
+// agent is one run of ktrdr-agent on a folder source, with a project of its own.
 type agent struct {
-	t      testing.TB
-	home   string
-	repo   string
-	socket string
-	log    *bytes.Buffer
-	cmd    *exec.Cmd
+	t  testing.TB
+	on docker
+	// host is the node that it runs on; nil is this machine.
+	host *lab.Node
+	// project is also the name of the node in the desired state.
+	project string
+	home    string
+	repo    string
+	state   string
+	socket  string
+	// extra lines are added to every configuration.
+	extra []string
+	log   *output
+	cmd   *exec.Cmd
 }
 
-// newAgent writes a repository with one stack and prepares an agent for it.
-func newAgent(t testing.TB, compose, stackSpec string) *agent {
+// output collects what a process says while others read it.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// newAgent writes a repository with the stack app and prepares an agent for it on this
+// machine's engine. The test runs beside others.
+func newAgent(t *testing.T, compose, stackSpec string) *agent {
 	t.Helper()
-	home := t.TempDir()
-	a := &agent{t: t, home: home, repo: filepath.Join(home, "repo"), socket: filepath.Join(home, "s")}
-	a.write("fleet.yaml", "apiVersion: ktrdr.io/v1alpha1\nkind: Fleet\nmetadata: {name: e2e}\nspec: {}\n")
-	a.write("nodes/e2e.yaml", "apiVersion: ktrdr.io/v1alpha1\nkind: Node\nmetadata: {name: e2e}\nspec:\n  stacks: [{name: app}]\n")
+	t.Parallel()
+	a := bareAgent(t, machine(), nil)
+	a.node("stacks: [{name: app}]")
 	a.stack(stackSpec)
 	a.compose(compose)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	sweep(ctx)
+	return a
+}
+
+// bareAgent prepares an agent without any stack.
+func bareAgent(t *testing.T, on docker, host *lab.Node) *agent {
+	t.Helper()
+	home, err := os.MkdirTemp("", "ktrdr-e2e-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.ToLower(strings.TrimPrefix(strings.ReplaceAll(t.Name(), "/", "-"), "Test"))
+	a := &agent{
+		t: t, on: on, host: host, project: prefix + "-" + name, home: home, log: &output{},
+		repo: filepath.Join(home, "repo"), state: filepath.Join(home, "state"), socket: filepath.Join(home, "s"),
+	}
+	if err := os.Chmod(home, 0o711); err != nil { //nolint:gosec // containers read materialised files below it
+		t.Fatal(err)
+	}
+	a.write("fleet.yaml", "apiVersion: ktrdr.io/v1alpha1\nkind: Fleet\nmetadata: {name: e2e}\nspec: {}\n")
+	on.sweepAll(a.project)
 	t.Cleanup(func() {
 		a.stop()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		sweep(ctx)
+		if t.Failed() {
+			t.Logf("log of the agent:\n%s", a.tail())
+		}
+		on.sweepAll(a.project)
+		_ = os.RemoveAll(home)
 	})
 	return a
 }
 
+// name is the container's name as Compose makes it.
+func (a *agent) name(service string) string { return a.project + "-" + service + "-1" }
+
+// net is the engine's name of a network of the project.
+func (a *agent) net(key string) string { return a.project + "_" + key }
+
+// node writes the node's file; spec is the YAML of its spec.
+func (a *agent) node(spec string) {
+	a.write("nodes/"+a.project+".yaml", "apiVersion: ktrdr.io/v1alpha1\nkind: Node\nmetadata: {name: "+a.project+"}\nspec:\n"+indent(spec))
+}
+
 // stack writes stack.yaml; spec is the YAML of its spec without the project.
 func (a *agent) stack(spec string) {
-	a.write("stacks/app/stack.yaml", "apiVersion: ktrdr.io/v1alpha1\nkind: Stack\nmetadata: {name: app}\nspec:\n  project: e2e\n"+indent(spec))
+	a.write("stacks/app/stack.yaml", "apiVersion: ktrdr.io/v1alpha1\nkind: Stack\nmetadata: {name: app}\nspec:\n  project: "+a.project+"\n"+indent(spec))
 }
 
 func (a *agent) compose(text string) { a.write("stacks/app/compose.yaml", text) }
@@ -66,15 +125,19 @@ func indent(text string) string {
 // write replaces a file of the repository as an editor does: a new file, then a rename.
 func (a *agent) write(name, text string) {
 	a.t.Helper()
-	path := filepath.Join(a.repo, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		a.t.Fatal(err)
+	writeFile(a.t, filepath.Join(a.repo, name), text, 0o644)
+}
+
+func writeFile(t testing.TB, path, text string, mode os.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // no secrets in it
+		t.Fatal(err)
 	}
-	if err := os.WriteFile(path+"~", []byte(text), 0o644); err != nil {
-		a.t.Fatal(err)
+	if err := os.WriteFile(path+"~", []byte(text), mode); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.Rename(path+"~", path); err != nil {
-		a.t.Fatal(err)
+		t.Fatal(err)
 	}
 }
 
@@ -82,17 +145,21 @@ func (a *agent) write(name, text string) {
 func (a *agent) start(extra ...string) {
 	a.t.Helper()
 	config := filepath.Join(a.home, "agent.yaml")
-	text := fmt.Sprintf("node: e2e\nstateDir: %s/state\nsocket: %s\nlisten: \"\"\n", a.home, a.socket)
-	if len(extra) == 0 || !strings.Contains(strings.Join(extra, "\n"), "source:") {
+	all := strings.Join(append(append([]string(nil), a.extra...), extra...), "\n")
+	text := fmt.Sprintf("node: %s\nstateDir: %s\nsocket: %s\nlisten: \"\"\nengine: {host: unix://%s}\n", a.project, a.state, a.socket, a.on.socket)
+	if !strings.Contains(all, "source:") {
 		text += fmt.Sprintf("source: {dir: {path: %s}}\n", a.repo)
 	}
-	text += strings.Join(extra, "\n") + "\n"
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(text+all+"\n"), 0o600); err != nil {
 		a.t.Fatal(err)
 	}
-	a.log = &bytes.Buffer{}
-	a.cmd = exec.Command(binaries.agent, "run", "--config", config) //nolint:noctx // ended by stop
-	a.cmd.Stderr = a.log
+	args := []string{"run", "--config", config}
+	if a.host != nil {
+		a.cmd = a.host.Command(context.Background(), binaries.agent, args...) //nolint:usetesting // ended by stop, after the test's context
+	} else {
+		a.cmd = exec.Command(binaries.agent, args...) //nolint:noctx // ended by stop
+	}
+	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
 	if err := a.cmd.Start(); err != nil {
 		a.t.Fatal(err)
 	}
@@ -100,6 +167,7 @@ func (a *agent) start(extra ...string) {
 
 // stop ends the agent with SIGTERM and fails the test when it does not end well.
 func (a *agent) stop() {
+	a.t.Helper()
 	if a.cmd == nil {
 		return
 	}
@@ -126,29 +194,55 @@ func (a *agent) kill() {
 	a.cmd = nil
 }
 
+// restart ends the agent and starts it again.
+func (a *agent) restart(extra ...string) {
+	a.t.Helper()
+	a.stop()
+	a.start(extra...)
+}
+
 func (a *agent) tail() string {
 	text := a.log.String()
 	return text[max(0, len(text)-6000):]
 }
 
-// get reads a JSON answer of the agent's socket.
-func (a *agent) get(path string, out any) error {
+// ask sends a request to the agent's socket and returns status and body.
+func (a *agent) ask(method, path string) (int, []byte, error) {
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", a.socket)
 		},
 	}}
-	req, err := http.NewRequestWithContext(a.t.Context(), http.MethodGet, "http://agent"+path, nil)
+	req, err := http.NewRequestWithContext(a.t.Context(), method, "http://agent"+path, nil)
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	return json.NewDecoder(resp.Body).Decode(out)
+	data, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, data, err
+}
+
+// get reads a JSON answer of the agent's socket.
+func (a *agent) get(path string, out any) error {
+	_, data, err := a.ask(http.MethodGet, path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, out)
+}
+
+func (a *agent) status() api.NodeStatus {
+	a.t.Helper()
+	var st api.NodeStatus
+	if err := a.get("/v1/status", &st); err != nil {
+		a.t.Fatal(err)
+	}
+	return st
 }
 
 // await polls the status until ok says so.
@@ -161,29 +255,33 @@ func (a *agent) await(what string, limit time.Duration, ok func(api.NodeStatus) 
 	})
 	if err != nil {
 		text, _ := json.MarshalIndent(st, "", " ")
-		a.t.Fatalf("%s: not within %s\nstatus: %s\nlog: %s", what, limit, text, a.tail())
+		a.t.Fatalf("%s: not within %s\nstatus: %s", what, limit, text)
 	}
 	return st
 }
 
-// converged waits for the stack app to be converged on what the repository says now.
+// converged waits until every stack is.
 func (a *agent) converged() api.NodeStatus {
 	a.t.Helper()
-	return a.await("converged", time.Minute, func(st api.NodeStatus) bool {
-		return len(st.Stacks) == 1 && st.Stacks[0].Converged
-	})
+	return a.await("converged", 2*time.Minute, allConverged)
+}
+
+func allConverged(st api.NodeStatus) bool {
+	for _, s := range st.Stacks {
+		if !s.Converged {
+			return false
+		}
+	}
+	return len(st.Stacks) > 0
 }
 
 // change edits the repository by do and waits for the new revision to be converged.
 func (a *agent) change(do func()) api.NodeStatus {
 	a.t.Helper()
-	var before api.NodeStatus
-	if err := a.get("/v1/status", &before); err != nil {
-		a.t.Fatal(err)
-	}
+	before := a.status()
 	do()
-	return a.await("converged on the change", time.Minute, func(st api.NodeStatus) bool {
-		return st.Revision != before.Revision && len(st.Stacks) == 1 && st.Stacks[0].Converged
+	return a.await("converged on the change", 2*time.Minute, func(st api.NodeStatus) bool {
+		return st.Revision != before.Revision && allConverged(st)
 	})
 }
 
@@ -197,6 +295,21 @@ func service(st api.NodeStatus, name string) api.ServiceStatus {
 		}
 	}
 	return api.ServiceStatus{}
+}
+
+// conditions finds the conditions of a reason, of the node and of its stacks.
+func conditions(st api.NodeStatus, reason api.Reason) []api.Condition {
+	all := append([]api.Condition(nil), st.Conditions...)
+	for _, s := range st.Stacks {
+		all = append(all, s.Conditions...)
+	}
+	var found []api.Condition
+	for _, c := range all {
+		if c.Reason == reason {
+			found = append(found, c)
+		}
+	}
+	return found
 }
 
 // poll tries cond every 20 ms until it holds, limit is over or ctx ends.
@@ -214,5 +327,21 @@ func poll(ctx context.Context, limit time.Duration, cond func() bool) error {
 			return ctx.Err()
 		case <-ticker.C:
 		}
+	}
+}
+
+// eventually ends the test when cond does not come true.
+func eventually(t testing.TB, what string, limit time.Duration, cond func() bool) {
+	t.Helper()
+	if err := poll(t.Context(), limit, cond); err != nil {
+		t.Fatalf("%s: not within %s", what, limit)
+	}
+}
+
+// during fails the test when cond breaks within the time.
+func during(t testing.TB, what string, d time.Duration, cond func() bool) {
+	t.Helper()
+	if poll(t.Context(), d, func() bool { return !cond() }) == nil {
+		t.Fatalf("%s: not for %s", what, d)
 	}
 }

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"errors"
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -30,19 +31,23 @@ func TestCtl(t *testing.T) {
 	a.start()
 	a.converged()
 	for _, c := range []struct {
-		code int
+		says string
 		args []string
 	}{
-		{0, []string{"status"}},
-		{0, []string{"status", "-o", "json"}},
-		{0, []string{"plan"}},
-		{0, []string{"validate", a.repo}},
-		{0, []string{"plan", a.repo}},
-		{0, []string{"events"}},
-		{0, []string{"version"}},
+		{a.name("web"), []string{"status"}},
+		{`"converged": true`, []string{"status", "-o", "json"}},
+		{"nothing to do", []string{"plan"}},
+		{"", []string{"validate", a.repo}},
+		{"nothing to do", []string{"plan", a.repo}},
+		{"desired state accepted", []string{"events"}},
+		{"", []string{"version"}},
 	} {
-		t.Log(a.ctl(c.code, c.args...))
+		if out := a.ctl(0, c.args...); !strings.Contains(strings.ToLower(out), c.says) {
+			t.Errorf("ktrdrctl %v does not say %q:\n%s", c.args, c.says, out)
+		}
 	}
 	a.write("stacks/app/compose.yaml", "services: {web: {image: 1, portz: []}}")
-	t.Log(a.ctl(1, "validate", a.repo))
+	if out := a.ctl(1, "validate", a.repo); !strings.Contains(out, "stacks/app/compose.yaml:1:") {
+		t.Errorf("validate names no place:\n%s", out)
+	}
 }

@@ -4,85 +4,117 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-const dockerSocket = "/var/run/docker.sock"
+// docker is an engine's API without any client of the product: a second pair of eyes.
+type docker struct{ socket string }
 
-// docker is the engine's API without any client of the product: a second pair of eyes.
-func dockerCall(ctx context.Context, method, path string, body, out any) (int, error) {
+// machine is the engine of the machine that the tests run on.
+func machine() docker { return docker{socket: "/var/run/docker.sock"} }
+
+// prefix begins the name of every project of these tests: what carries it is removed.
+const prefix = "e2e"
+
+// notFound says that the engine knows no such object.
+var errNotFound = errors.New("not found")
+
+func (d docker) call(ctx context.Context, method, path string, body, out any) error {
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", dockerSocket)
+			return (&net.Dialer{}).DialContext(ctx, "unix", d.socket)
 		},
 	}}
 	var in io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		in = bytes.NewReader(data)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://docker/v1.41"+path, in)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := client.Do(req)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return resp.StatusCode, err
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode == http.StatusNotFound:
+		return fmt.Errorf("%s %s: %s: %w", method, path, data, errNotFound)
+	case resp.StatusCode >= 400:
+		return fmt.Errorf("%s %s: %d %s", method, path, resp.StatusCode, data)
 	}
-	if resp.StatusCode >= 400 {
-		return resp.StatusCode, fmt.Errorf("%s %s: %d %s", method, path, resp.StatusCode, data)
+	switch out := out.(type) {
+	case nil:
+		return nil
+	case *[]byte:
+		*out = data
+		return nil
+	default:
+		return json.Unmarshal(data, out)
 	}
-	if out != nil {
-		return resp.StatusCode, json.Unmarshal(data, out)
-	}
-	return resp.StatusCode, nil
 }
 
-func engineAnswers() bool {
+func (d docker) answers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	_, err := dockerCall(ctx, http.MethodGet, "/info", nil, nil)
-	return err == nil
+	return d.call(ctx, http.MethodGet, "/info", nil, nil) == nil
 }
 
-func docker(t testing.TB, method, path string, body, out any) {
+// do calls the engine and ends the test when that fails.
+func (d docker) do(t testing.TB, method, path string, body, out any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if _, err := dockerCall(ctx, method, path, body, out); err != nil {
+	if err := d.call(ctx, method, path, body, out); err != nil {
 		t.Fatal(err)
 	}
 }
 
+func (d docker) post(t testing.TB, path string, body any) {
+	t.Helper()
+	d.do(t, http.MethodPost, path, body, nil)
+}
+
+func (d docker) remove(t testing.TB, name string) {
+	t.Helper()
+	d.do(t, http.MethodDelete, "/containers/"+name+"?force=1", nil, nil)
+}
+
 // inspected is what the tests look at in a container.
 type inspected struct {
-	ID      string `json:"Id"`
-	Name    string
-	Created string
-	Image   string
-	State   struct {
-		Status    string
-		Running   bool
-		ExitCode  int
-		StartedAt string
-		Health    *struct{ Status string }
+	ID           string `json:"Id"`
+	Name         string
+	Created      string
+	Image        string
+	RestartCount int
+	State        struct {
+		Status               string
+		Running              bool
+		Pid                  int
+		ExitCode             int
+		StartedAt            string
+		FinishedAt           string
+		Health               *struct{ Status string }
+		OOMKilled, Restarted bool
 	}
 	Config struct {
 		Image  string
@@ -91,6 +123,7 @@ type inspected struct {
 	}
 	HostConfig struct {
 		Memory        int64
+		NetworkMode   string
 		RestartPolicy struct{ Name string }
 	}
 	NetworkSettings struct {
@@ -102,14 +135,29 @@ type inspected struct {
 	Mounts []struct{ Type, Name, Source, Destination string }
 }
 
+// volume returns the name of the volume at a path of the container.
+func (c *inspected) volume(path string) string {
+	for _, m := range c.Mounts {
+		if m.Destination == path {
+			return m.Name
+		}
+	}
+	return ""
+}
+
+// same says that a container is the same process as before.
+func (c *inspected) same(before *inspected) bool {
+	return c.ID == before.ID && c.State.StartedAt == before.State.StartedAt
+}
+
 // container inspects by name; nil when it does not exist.
-func container(t testing.TB, name string) *inspected {
+func (d docker) container(t testing.TB, name string) *inspected {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var c inspected
-	code, err := dockerCall(ctx, http.MethodGet, "/containers/"+name+"/json", nil, &c)
-	if code == http.StatusNotFound {
+	err := d.call(ctx, http.MethodGet, "/containers/"+name+"/json", nil, &c)
+	if errors.Is(err, errNotFound) {
 		return nil
 	}
 	if err != nil {
@@ -118,53 +166,124 @@ func container(t testing.TB, name string) *inspected {
 	return &c
 }
 
-func mustContainer(t testing.TB, name string) *inspected {
+func (d docker) must(t testing.TB, name string) *inspected {
 	t.Helper()
-	c := container(t, name)
+	c := d.container(t, name)
 	if c == nil {
 		t.Fatalf("container %s does not exist", name)
 	}
 	return c
 }
 
-// marks are the labels by which the tests find what they, or an aborted run, left.
-func marks() []string {
-	return []string{"io.ktrdr.node=e2e", "io.ktrdr.e2e=1", "com.docker.compose.project=e2e", "com.docker.compose.project=e2e-core"}
+// running says that a container of that name runs.
+func (d docker) running(t testing.TB, name string) bool {
+	t.Helper()
+	c := d.container(t, name)
+	return c != nil && c.State.Status == "running"
 }
 
-// sweep removes everything that carries a mark.
-func sweep(ctx context.Context) {
-	for _, mark := range marks() {
-		filter := url.QueryEscape(`{"label":["` + mark + `"]}`)
-		var containers []struct{ ID string }
-		if _, err := dockerCall(ctx, http.MethodGet, "/containers/json?all=1&filters="+filter, nil, &containers); err != nil {
-			continue
-		}
-		for _, c := range containers {
-			_, _ = dockerCall(ctx, http.MethodDelete, "/containers/"+c.ID+"?force=1&v=1", nil, nil)
-		}
-		var networks []struct{ ID string }
-		_, _ = dockerCall(ctx, http.MethodGet, "/networks?filters="+filter, nil, &networks)
-		for _, n := range networks {
-			_, _ = dockerCall(ctx, http.MethodDelete, "/networks/"+n.ID, nil, nil)
-		}
-		var volumes struct{ Volumes []struct{ Name string } }
-		_, _ = dockerCall(ctx, http.MethodGet, "/volumes?filters="+filter, nil, &volumes)
-		for _, v := range volumes.Volumes {
-			_, _ = dockerCall(ctx, http.MethodDelete, "/volumes/"+v.Name+"?force=1", nil, nil)
+// snapshot inspects several containers.
+func (d docker) snapshot(t testing.TB, names ...string) map[string]*inspected {
+	t.Helper()
+	all := map[string]*inspected{}
+	for _, name := range names {
+		all[name] = d.must(t, name)
+	}
+	return all
+}
+
+// untouched fails the test for each container that is not the same process as before.
+func (d docker) untouched(t testing.TB, before map[string]*inspected) {
+	t.Helper()
+	for name, was := range before {
+		now := d.container(t, name)
+		if now == nil {
+			t.Errorf("%s is gone", name)
+		} else if !now.same(was) {
+			t.Errorf("%s was touched: %.12s started %s, before %.12s started %s", name, now.ID, now.State.StartedAt, was.ID, was.State.StartedAt)
 		}
 	}
 }
 
-// names lists the containers of a project.
-func names(t testing.TB, project string) []string {
+// names lists the containers of a project, sorted.
+func (d docker) names(t testing.TB, project string) []string {
 	t.Helper()
 	filter := url.QueryEscape(`{"label":["com.docker.compose.project=` + project + `"]}`)
 	var list []struct{ Names []string }
-	docker(t, http.MethodGet, "/containers/json?all=1&filters="+filter, nil, &list)
+	d.do(t, http.MethodGet, "/containers/json?all=1&filters="+filter, nil, &list)
 	var out []string
 	for _, c := range list {
 		out = append(out, strings.TrimPrefix(c.Names[0], "/"))
 	}
+	slices.Sort(out)
 	return out
+}
+
+// exec runs a command in a container and returns its exit code and output.
+func (d docker) exec(t testing.TB, name string, command ...string) (int, string) {
+	t.Helper()
+	var made struct{ ID string }
+	d.do(t, http.MethodPost, "/containers/"+name+"/exec", map[string]any{"Cmd": command, "AttachStdout": true, "AttachStderr": true, "Tty": true}, &made)
+	var out []byte
+	d.do(t, http.MethodPost, "/exec/"+made.ID+"/start", map[string]any{"Tty": true}, &out)
+	var result struct{ ExitCode int }
+	d.do(t, http.MethodGet, "/exec/"+made.ID+"/json", nil, &result)
+	return result.ExitCode, strings.TrimSpace(string(out))
+}
+
+// logs returns what a container said.
+func (d docker) logs(t testing.TB, name string) string {
+	t.Helper()
+	var out []byte
+	d.do(t, http.MethodGet, "/containers/"+name+"/logs?stdout=1&stderr=1", nil, &out)
+	return string(out)
+}
+
+// sweep removes the containers, networks and volumes of every project whose name begins
+// with project, and of containers whose own name does.
+func (d docker) sweep(ctx context.Context, project string) {
+	ours := func(name string, labels map[string]string) bool {
+		return strings.HasPrefix(labels["com.docker.compose.project"], project) || strings.HasPrefix(strings.TrimPrefix(name, "/"), project)
+	}
+	var containers []struct {
+		ID     string `json:"Id"`
+		Names  []string
+		Labels map[string]string
+	}
+	_ = d.call(ctx, http.MethodGet, "/containers/json?all=1", nil, &containers)
+	for _, c := range containers {
+		if ours(strings.Join(c.Names[:min(1, len(c.Names))], ""), c.Labels) {
+			_ = d.call(ctx, http.MethodDelete, "/containers/"+c.ID+"?force=1&v=1", nil, nil)
+		}
+	}
+	var networks []struct {
+		ID     string `json:"Id"`
+		Name   string
+		Labels map[string]string
+	}
+	_ = d.call(ctx, http.MethodGet, "/networks", nil, &networks)
+	for _, n := range networks {
+		if ours(n.Name, n.Labels) {
+			_ = d.call(ctx, http.MethodDelete, "/networks/"+n.ID, nil, nil)
+		}
+	}
+	var volumes struct {
+		Volumes []struct {
+			Name   string
+			Labels map[string]string
+		}
+	}
+	_ = d.call(ctx, http.MethodGet, "/volumes", nil, &volumes)
+	for _, v := range volumes.Volumes {
+		if ours(v.Name, v.Labels) {
+			_ = d.call(ctx, http.MethodDelete, "/volumes/"+v.Name+"?force=1", nil, nil)
+		}
+	}
+}
+
+// sweepAll is sweep with a time limit of its own, for the end of tests.
+func (d docker) sweepAll(project string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	d.sweep(ctx, project)
 }
