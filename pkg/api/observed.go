@@ -14,6 +14,9 @@ type Observed struct {
 	Volumes  map[string]*Volume
 	// Images by the reference that was looked up.
 	Images map[string]*Image
+	// ImageEpoch counts the engine's image events: a look at an image that began in an
+	// earlier epoch may be outdated.
+	ImageEpoch uint64
 	// Mounts by path of the required mounts that were probed.
 	Mounts map[string]MountState
 	// Failures by operation key (plan.Op.Key): what failed lately and when it may be tried again.
@@ -130,11 +133,12 @@ type ContainerFacts struct {
 	LastUnhealthyRestart time.Time
 	// Starts counts starts of this container by the agent after it had run once.
 	Starts int
-	// Compared says that BindDigests and SecretEnv were filled in.
-	Compared bool
-	// SecretEnv maps the name of an environment variable that shall hold a secret to
-	// whether the container has the right value in its environment.
-	SecretEnv map[string]bool
+	// ComparedFor is the spec hash and secret digest for which BindDigests and OpenedDiff
+	// were filled in; empty when never.
+	ComparedFor string
+	// OpenedDiff are the paths of fields that differ from that spec with its secrets
+	// opened; never values.
+	OpenedDiff []string
 	// UpdateTried is what an update in place was last tried for; an engine that reads
 	// the value back differently must not be asked for ever.
 	UpdateTried string

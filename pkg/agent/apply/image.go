@@ -22,17 +22,26 @@ func (x *Executor) resolve(ctx context.Context, op plan.Op) error {
 }
 
 func (x *Executor) lookUp(ctx context.Context, ref, platform string, amend func(*api.Image)) error {
-	img, err := x.cfg.Engine.InspectImage(ctx, ref, platform)
-	if errors.Is(err, engine.ErrNotFound) {
-		img, err = &api.Image{Missing: true}, nil
+	for range lookAgain {
+		epoch := x.cfg.World.Snapshot().ImageEpoch
+		img, err := x.cfg.Engine.InspectImage(ctx, ref, platform)
+		if errors.Is(err, engine.ErrNotFound) {
+			img, err = &api.Image{Missing: true}, nil
+		}
+		if err != nil {
+			return err
+		}
+		amend(img)
+		x.cfg.Cache.SetImage(ref, img)
+		if x.cfg.World.Snapshot().ImageEpoch == epoch {
+			break
+		}
 	}
-	if err != nil {
-		return err
-	}
-	amend(img)
-	x.cfg.Cache.SetImage(ref, img)
 	return nil
 }
+
+// lookAgain bounds how often an image is looked up while others change images.
+const lookAgain = 5
 
 // pull fetches an image with the credentials of its registry, used for this request only.
 func (x *Executor) pull(ctx context.Context, op plan.Op, t plan.Target) error {

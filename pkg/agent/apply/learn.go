@@ -3,7 +3,6 @@ package apply
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/plan"
@@ -38,15 +37,34 @@ func (x *Executor) learn(ctx context.Context, op plan.Op) error {
 	return nil
 }
 
-// compare finds out whether a container that may be adopted has the wanted files and
-// secret values.
+// compare finds out whether a container that may be taken over has the wanted files and
+// secret values. What it publishes are paths and digests, never values.
 func (x *Executor) compare(ctx context.Context, op plan.Op) error {
-	c := x.cfg.World.Snapshot().Containers[op.ID]
+	obs := x.cfg.World.Snapshot()
+	c := obs.Containers[op.ID]
 	if c == nil {
 		return nil
 	}
+	opened, err := x.openSpec(op.Replica.Spec)
+	if err != nil {
+		return err
+	}
+	var differs []string
+	for _, d := range plan.Diff(c.Spec, plan.Effective(opened, obs.Images[op.Replica.Spec.Image])) {
+		differs = append(differs, d.Path)
+	}
+	digests := bindDigests(ctx, op.Replica, c)
+	x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) {
+		f.ComparedFor, f.BindDigests, f.OpenedDiff = op.SpecHash, digests, differs
+	})
+	return nil
+}
+
+// bindDigests are the content digests of the host paths that a container has where the
+// replica wants files of the repository. What can't be read has none, and so differs.
+func bindDigests(ctx context.Context, r *api.Replica, c *api.Container) map[string]string {
 	digests := map[string]string{}
-	for _, want := range op.Replica.Spec.Mounts {
+	for _, want := range r.Spec.Mounts {
 		if want.Repo == nil {
 			continue
 		}
@@ -59,35 +77,5 @@ func (x *Executor) compare(ctx context.Context, op plan.Op) error {
 			}
 		}
 	}
-	env, err := x.compareEnv(op.Replica, c)
-	if err != nil {
-		return err
-	}
-	x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) {
-		f.Compared, f.BindDigests, f.SecretEnv = true, digests, env
-	})
-	return nil
-}
-
-func (x *Executor) compareEnv(r *api.Replica, c *api.Container) (map[string]bool, error) {
-	have := map[string]string{}
-	for _, kv := range c.Spec.Env {
-		k, v, _ := strings.Cut(kv, "=")
-		have[k] = v
-	}
-	same := map[string]bool{}
-	for _, kv := range r.Spec.Env {
-		if len(api.References(kv)) == 0 {
-			continue
-		}
-		name, _, _ := strings.Cut(kv, "=")
-		opened, err := x.expand(kv)
-		if err != nil {
-			return nil, err
-		}
-		_, want, _ := strings.Cut(opened, "=")
-		value, ok := have[name]
-		same[name] = ok && value == want
-	}
-	return same, nil
+	return digests
 }

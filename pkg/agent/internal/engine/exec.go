@@ -135,21 +135,23 @@ func demultiplex(w io.Writer, r io.Reader) error {
 }
 
 // cappedBuffer keeps the first limit bytes and counts the rest as written.
+//
+// The buffer is not embedded: its ReadFrom would let io.Copy go around the limit.
 type cappedBuffer struct {
-	bytes.Buffer
+	kept  bytes.Buffer
 	limit int
 }
 
 // Write implements io.Writer.
 func (b *cappedBuffer) Write(p []byte) (int, error) {
-	if room := b.limit - b.Len(); room > 0 {
-		b.Buffer.Write(p[:min(room, len(p))])
+	if room := b.limit - b.kept.Len(); room > 0 {
+		b.kept.Write(p[:min(room, len(p))])
 	}
 	return len(p), nil
 }
 
 // String returns what was kept, as valid UTF-8.
-func (b *cappedBuffer) String() string { return strings.ToValidUTF8(b.Buffer.String(), "\uFFFD") }
+func (b *cappedBuffer) String() string { return strings.ToValidUTF8(b.kept.String(), "\uFFFD") }
 
 // tailBuffer keeps the last limit bytes.
 type tailBuffer struct {

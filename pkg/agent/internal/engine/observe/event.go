@@ -28,7 +28,7 @@ func (c *Cache) handle(ev engine.Event) {
 			c.poke(key{volumeKind, ev.ID})
 		}
 	case "image":
-		c.dropImages(ev)
+		c.staleImages(ev)
 	}
 }
 
@@ -60,26 +60,32 @@ func ignored(action string) bool {
 	return false
 }
 
-// dropImages forgets what references resolve to when that may have changed. A pull
-// concerns its own repository and what was missing; the other actions name images by
-// ids that tell nothing about references.
-func (c *Cache) dropImages(ev engine.Event) {
+// staleImages marks what references resolve to when that may have changed; what they
+// were stays readable. A pull concerns its own repository and what was missing; the other
+// actions name images by ids that tell nothing about references.
+func (c *Cache) staleImages(ev engine.Event) {
 	switch ev.Action {
 	case "pull", "tag", "untag", "delete", "load", "import", "prune":
 	default:
 		return
 	}
 	c.change(func(next *api.Observed) (bool, []string) {
-		kept := make(map[string]*api.Image, len(next.Images))
+		next.ImageEpoch++
+		marked := make(map[string]*api.Image, len(next.Images))
+		changed := false
 		for ref, img := range next.Images {
-			if ev.Action == "pull" && !img.Missing && repository(ref) != repository(ev.ID) {
-				kept[ref] = img
+			marked[ref] = img
+			if img.Stale || ev.Action == "pull" && !img.Missing && repository(ref) != repository(ev.ID) {
+				continue
 			}
+			stale := *img
+			stale.Stale, changed = true, true
+			marked[ref] = &stale
 		}
-		if len(kept) == len(next.Images) {
-			return false, nil
+		if !changed {
+			return true, nil
 		}
-		next.Images = kept
+		next.Images = marked
 		return true, []string{anyProject}
 	})
 }

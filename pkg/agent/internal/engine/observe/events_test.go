@@ -102,19 +102,19 @@ func TestHealthChangesRing(t *testing.T) {
 	})
 }
 
-func TestImagesAreForgotten(t *testing.T) {
+func TestImagesBecomeStale(t *testing.T) {
 	refs := []string{"app:1", "docker.io/library/app:2", "db:1", "gone:1"}
 	tests := []struct {
 		name string
 		do   func(r *rig) error
 		kept []string
 	}{
-		{"pull drops its repository and what was missing", func(r *rig) error {
+		{"pull marks its repository and what was missing", func(r *rig) error {
 			r.fake.PublishImage("app:2", api.Image{}, "", "")
 			return r.fake.Pull(context.Background(), engine.PullRequest{Ref: "app:2"}) //nolint:usetesting // no test at hand
 		}, []string{"db:1"}},
-		{"tag drops all", func(r *rig) error { return r.hand.Tag("app:1", "db:1") }, nil},
-		{"untag drops all", func(r *rig) error { return r.hand.RemoveImage("app:1") }, nil},
+		{"tag marks all", func(r *rig) error { return r.hand.Tag("app:1", "db:1") }, nil},
+		{"untag marks all", func(r *rig) error { return r.hand.RemoveImage("app:1") }, nil},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -128,8 +128,13 @@ func TestImagesAreForgotten(t *testing.T) {
 				}
 				synctest.Wait()
 				var kept []string
-				for ref := range r.Snapshot().Images {
-					kept = append(kept, ref)
+				for ref, img := range r.Snapshot().Images {
+					if !img.Stale {
+						kept = append(kept, ref)
+					}
+				}
+				if got := len(r.Snapshot().Images); got != len(refs) {
+					t.Errorf("%d images are known, want all %d", got, len(refs))
 				}
 				if !slices.Equal(kept, test.kept) {
 					t.Errorf("kept %q, want %q", kept, test.kept)

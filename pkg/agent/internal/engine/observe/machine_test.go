@@ -178,6 +178,7 @@ func (m *machine) crash(rt *rapid.T) {
 func (m *machine) freeze(rt *rapid.T) {
 	if object, ok := m.draw(rt); ok {
 		m.fake.Freeze(object)
+		m.lost = true // a list under way may give the container up after it thawed
 	}
 }
 
