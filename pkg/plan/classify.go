@@ -125,24 +125,22 @@ func (b *builder) fitsByEffect(s *slot, c *api.Container) fit {
 	if byHash && (len(s.rep.Spec.Files) > 0 || len(s.rep.SecretRefs) > 0) {
 		return fit{cause: "configuration changed", diff: diff}
 	}
-	if len(s.rep.SecretRefs) == 0 && !hasRepoMounts(s.rep) {
-		if len(diff) == 0 {
-			return fit{adopt: true}
-		}
-		return fit{cause: "configuration changed", diff: diff}
+	secret := len(s.rep.SecretRefs) > 0
+	if !secret && !hasRepoMounts(s.rep) || !secret && len(diff) > 0 {
+		return fitOf(diff)
 	}
-	if !c.Facts.Compared {
-		if len(withoutSecrets(diff, s.rep)) > 0 {
-			return fit{cause: "configuration changed", diff: diff}
-		}
+	compared := s.rep.SpecHash + b.SecretDigest(s.rep)
+	if c.Facts.ComparedFor != compared {
 		b.add(Op{
 			Key: string(Compare) + "/" + shortID(c.ID), Kind: Compare, Object: c.Name, ID: c.ID, Service: s.svc.Name,
-			Cause: "may be taken over; files and secrets have to be compared", Replica: s.rep,
+			Cause: "may be taken over; files and secrets have to be compared", Replica: s.rep, SpecHash: compared,
 		})
 		return fit{undecided: true}
 	}
-	diff = withoutSecrets(diff, s.rep)
-	diff = append(diff, comparedDiff(s.rep, c)...)
+	return fitOf(append(openedDiff(diff, c), filesDiff(s.rep, c)...))
+}
+
+func fitOf(diff []FieldDiff) fit {
 	if len(diff) == 0 {
 		return fit{adopt: true}
 	}
@@ -153,25 +151,15 @@ func hasRepoMounts(r *api.Replica) bool {
 	return slices.ContainsFunc(r.Spec.Mounts, func(m api.Mount) bool { return m.Repo != nil })
 }
 
-// withoutSecrets drops differences of environment variables that hold references: only
-// apply, which opens values, can compare those (ContainerFacts.SecretEnv).
-func withoutSecrets(diff []FieldDiff, r *api.Replica) []FieldDiff {
-	return slices.DeleteFunc(slices.Clone(diff), func(d FieldDiff) bool {
-		name, ok := strings.CutPrefix(d.Path, "environment.")
-		return ok && slices.ContainsFunc(r.Spec.Env, func(kv string) bool {
-			return strings.HasPrefix(kv, name+"=") && len(api.References(kv)) > 0
-		})
-	})
+// openedDiff keeps the differences that are there with secrets opened as well, which only
+// apply can tell: a reference differs from every value.
+func openedDiff(diff []FieldDiff, c *api.Container) []FieldDiff {
+	return slices.DeleteFunc(slices.Clone(diff), func(d FieldDiff) bool { return !slices.Contains(c.Facts.OpenedDiff, d.Path) })
 }
 
-func comparedDiff(r *api.Replica, c *api.Container) []FieldDiff {
+// filesDiff names the repository files whose content differs from what is bound.
+func filesDiff(r *api.Replica, c *api.Container) []FieldDiff {
 	var diff []FieldDiff
-	for _, kv := range r.Spec.Env {
-		name, _, _ := strings.Cut(kv, "=")
-		if len(api.References(kv)) > 0 && !c.Facts.SecretEnv[name] {
-			diff = append(diff, FieldDiff{Path: "environment." + name, Have: "(secret)", Want: "(changed)"})
-		}
-	}
 	for _, m := range r.Spec.Mounts {
 		if m.Repo != nil && c.Facts.BindDigests[m.Target] != m.Repo.Digest {
 			diff = append(diff, FieldDiff{Path: "volumes[" + m.Target + "]", Have: "(other content)", Want: m.Repo.Path})

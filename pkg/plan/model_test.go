@@ -196,7 +196,10 @@ func (m *model) change(old *api.Container, op plan.Op) error {
 	case plan.Measure:
 		c.Facts.WritableBytes = 0
 	case plan.Compare:
-		c.Facts.Compared = true
+		c.Facts.ComparedFor = op.SpecHash
+		for _, d := range plan.Diff(c.Spec, plan.Effective(op.Replica.Spec, m.obs.Images[op.Replica.Spec.Image])) {
+			c.Facts.OpenedDiff = append(c.Facts.OpenedDiff, d.Path)
+		}
 	case plan.Adopt:
 		c.Facts.SpecHash = op.SpecHash
 	case plan.CopyFiles:

@@ -77,7 +77,7 @@ type Op struct {
 	Replaces string `json:"-"`
 	// Parents maps "service:X" references of the spec to container ids (or names for links).
 	Parents map[string]string `json:"-"`
-	// SpecHash is set for Adopt and RecordJob.
+	// SpecHash is set for Adopt, RecordJob and Compare.
 	SpecHash string `json:"-"`
 	// Grace is set for Stop and Restart.
 	Grace *time.Duration `json:"-"`
