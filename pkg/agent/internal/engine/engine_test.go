@@ -24,8 +24,11 @@ import (
 // prefix is in the name of all that these tests make.
 const prefix = "engine-test-"
 
-// boxImage is a scratch image of testdata/box.
-const boxImage = "ktrdr.test/engine-box:latest"
+// boxRepository holds scratch images of testdata/box, one for each run.
+const boxRepository = "ktrdr.test/engine-box"
+
+// boxImage is this run's: another run may end, and clean up, at any time.
+var boxImage = fmt.Sprintf("%s:%d", boxRepository, os.Getpid()) //nolint:gochecknoglobals // one image for all tests
 
 // boxOnce makes the image once for all tests of a run.
 var boxOnce = sync.OnceValue(makeBox) //nolint:gochecknoglobals // one image for all tests
@@ -36,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// removeBox removes the image, where a test made it.
+// removeBox removes the image, where a test made it, and those of runs that were aborted.
 func removeBox() {
 	cli, err := client.New(client.WithHost(engineHost()))
 	if err != nil {
@@ -44,7 +47,18 @@ func removeBox() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	_, _ = cli.ImageRemove(ctx, boxImage, client.ImageRemoveOptions{Force: true})
+	images, err := cli.ImageList(ctx, client.ImageListOptions{Filters: client.Filters{}.Add("reference", boxRepository)})
+	if err != nil {
+		return
+	}
+	for _, image := range images.Items {
+		old := time.Since(time.Unix(image.Created, 0)) > time.Hour
+		for _, tag := range image.RepoTags {
+			if tag == boxImage || old {
+				_, _ = cli.ImageRemove(ctx, tag, client.ImageRemoveOptions{Force: true})
+			}
+		}
+	}
 }
 
 // realEngine returns a client of the engine of this machine, or skips the test.
