@@ -133,7 +133,7 @@ func (a *Agent) wire() error {
 	})
 	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log})
 	a.loop = reconcile.New(reconcile.Config{
-		World: a.cache, Applier: a.exec, Secrets: a.secrets, Report: a.report,
+		World: a.cache, Applier: a.exec, Secrets: contract{a.secrets}, Report: a.report,
 		Log: a.log.With("component", "reconcile"), Limits: reconcile.DefaultLimits(),
 	})
 	a.cache.Subscribe(a.loop.Ring)

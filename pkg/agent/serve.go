@@ -66,7 +66,8 @@ func (b backend) PlanTree(ctx context.Context, dir string) ([]*plan.Plan, error)
 	plans := make([]*plan.Plan, 0, len(d.Stacks))
 	for i := range d.Stacks {
 		plans = append(plans, plan.Build(plan.Input{
-			Node: d.Node, Revision: d.Revision, Stack: &d.Stacks[i], Observed: obs, Secrets: digests, Now: time.Now(),
+			Node: d.Node, Revision: d.Revision, Stack: &d.Stacks[i], Observed: obs, Now: time.Now(),
+			Secrets: digests, Refused: contract{b.a.secrets}.Refused(&d.Stacks[i]),
 		}))
 	}
 	return plans, nil

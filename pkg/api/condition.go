@@ -51,6 +51,7 @@ const (
 	ReasonDependency       Reason = "DependencyNotReady"
 	ReasonDependencyFailed Reason = "DependencyFailed"
 	ReasonSecretMissing    Reason = "SecretMissing"
+	ReasonSecretInvalid    Reason = "SecretInvalid"
 	ReasonSecretsStale     Reason = "SecretsStale"
 	ReasonSecretsInEnv     Reason = "SecretsInEnvironment"
 	ReasonContainerHung    Reason = "ContainerUnresponsive"

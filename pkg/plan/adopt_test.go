@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -71,5 +72,19 @@ func TestAdoptWithSecretsAnywhere(t *testing.T) {
 	p = plan.Build(in)
 	if diff := cmp.Diff([]plan.Kind{plan.Compare}, kinds(p)); diff != "" {
 		t.Errorf("a verdict for other secrets was used (-want +got):\n%s%s", diff, p)
+	}
+}
+
+// TestRefusedSecret: a value that breaks a rule holds the service back, and the rule is named.
+func TestRefusedSecret(t *testing.T) {
+	in, _ := composeMade()
+	in.Refused = map[string]string{"op://vault/db/user": "variable DB_USER must have at least 32 characters"}
+	p := plan.Build(in)
+	if len(p.Ops) > 0 {
+		t.Errorf("something would be touched:\n%s", p)
+	}
+	svc := p.Status.Services[0]
+	if svc.Reason != api.ReasonSecretInvalid || !strings.Contains(svc.Message, "variable DB_USER must have at least 32 characters") {
+		t.Errorf("%s: %s", svc.Reason, svc.Message)
 	}
 }

@@ -17,6 +17,9 @@ type Input struct {
 	// Secrets maps a reference to the keyed digest of its present value. A reference
 	// that is absent has no value at hand.
 	Secrets map[string]string
+	// Refused says of references whose value breaks a rule of the stack's contract which
+	// one, never the value.
+	Refused map[string]string
 	// Now is only compared with times of the input.
 	Now time.Time
 }

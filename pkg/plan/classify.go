@@ -200,6 +200,10 @@ func (b *builder) parent(service string) *api.Container {
 func (b *builder) secretsMissing(s *slot) *problem {
 	var missing []string
 	for _, ref := range s.rep.SecretRefs {
+		if rule := b.in.Refused[ref]; rule != "" {
+			return &problem{waiting: true, reason: api.ReasonSecretInvalid, message: fmt.Sprintf(
+				"%s (value of %s): nothing is changed until the secret provider has a valid one", rule, ref)}
+		}
 		if b.in.Secrets[ref] == "" {
 			missing = append(missing, ref)
 		}

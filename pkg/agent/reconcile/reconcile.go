@@ -25,9 +25,12 @@ type Applier interface {
 	Apply(ctx context.Context, op plan.Op, target plan.Target) error
 }
 
-// Digester gives the keyed digests of the secrets at hand, by reference.
-type Digester interface {
+// Secrets tells about the secrets at hand, by reference, never a value.
+type Secrets interface {
+	// Digests are keyed digests of the values.
 	Digests() map[string]string
+	// Refused says which rule of the stack's contract a value breaks.
+	Refused(stack *api.Stack) map[string]string
 }
 
 // Reporter is told of every round of a stack, and of every operation that ended.
@@ -41,7 +44,7 @@ type Reporter interface {
 type Config struct {
 	World   World
 	Applier Applier
-	Secrets Digester
+	Secrets Secrets
 	Report  Reporter
 	Log     *slog.Logger
 	// Limits bounds operations of one kind that run at once; kinds without an entry
@@ -254,7 +257,8 @@ func (l *Loop) round(ctx context.Context) {
 func (l *Loop) planStack(ctx context.Context, name string, st *stackState, now time.Time) {
 	p := plan.Build(plan.Input{
 		Node: st.target.Desired.Node, Revision: st.target.Desired.Revision, Stack: st.target.Stack,
-		Observed: l.cfg.World.Snapshot(), Secrets: l.cfg.Secrets.Digests(), Now: now,
+		Observed: l.cfg.World.Snapshot(), Now: now,
+		Secrets: l.cfg.Secrets.Digests(), Refused: l.cfg.Secrets.Refused(st.target.Stack),
 	})
 	st.last, st.wakeAt = p, p.WakeAt
 	l.cfg.Report.Planned(name, p, time.Since(now))

@@ -215,8 +215,9 @@ func (m *memory) ClearHooksPending(id string) error {
 
 type noSecrets struct{}
 
-func (noSecrets) Open(string) (secrets.Value, bool) { return secrets.Value{}, false }
-func (noSecrets) Digests() map[string]string        { return nil }
+func (noSecrets) Open(string) (secrets.Value, bool)    { return secrets.Value{}, false }
+func (noSecrets) Digests() map[string]string           { return nil }
+func (noSecrets) Refused(*api.Stack) map[string]string { return nil }
 
 type noFiles struct{}
 
