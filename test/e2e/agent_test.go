@@ -35,8 +35,10 @@ type agent struct {
 	socket  string
 	// extra lines are added to every configuration.
 	extra []string
-	log   *output
-	cmd   *exec.Cmd
+	// env is added to the environment of the agent.
+	env []string
+	log *output
+	cmd *exec.Cmd
 }
 
 // output collects what a process says while others read it.
@@ -159,6 +161,10 @@ func (a *agent) start(extra ...string) {
 	} else {
 		a.cmd = exec.Command(binaries.agent, args...) //nolint:noctx // ended by stop
 	}
+	if a.cmd.Env == nil {
+		a.cmd.Env = os.Environ()
+	}
+	a.cmd.Env = append(a.cmd.Env, a.env...)
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
 	if err := a.cmd.Start(); err != nil {
 		a.t.Fatal(err)

@@ -25,10 +25,34 @@ func machine() docker { return docker{socket: "/var/run/docker.sock"} }
 // prefix begins the name of every project of these tests: what carries it is removed.
 const prefix = "e2e"
 
-// notFound says that the engine knows no such object.
+// errNotFound says that the engine knows no such object.
 var errNotFound = errors.New("not found")
 
+// request is a call with one more header.
+type request struct{ method, path, header, value string }
+
 func (d docker) call(ctx context.Context, method, path string, body, out any) error {
+	return d.send(ctx, request{method: method, path: path}, body, out)
+}
+
+// quietly calls the engine at the end of a test, whatever comes of it.
+func (d docker) quietly(method, path string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_ = d.call(ctx, method, path, nil, nil)
+}
+
+func (d docker) doAs(t testing.TB, r request, out any) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := d.send(ctx, r, nil, out); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (d docker) send(ctx context.Context, r request, body, out any) error {
+	method, path := r.method, r.path
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -48,6 +72,9 @@ func (d docker) call(ctx context.Context, method, path string, body, out any) er
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if r.header != "" {
+		req.Header.Set(r.header, r.value)
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return err
@@ -286,4 +313,27 @@ func (d docker) sweepAll(project string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	d.sweep(ctx, project)
+}
+
+// events lists what happened to the containers of a project since the call, as told by
+// the engine afterwards.
+func (d docker) events(t testing.TB, project string, since time.Time) []event {
+	t.Helper()
+	filter := url.QueryEscape(`{"type":["container"],"label":["com.docker.compose.project=` + project + `"]}`)
+	var out []byte
+	d.do(t, http.MethodGet, fmt.Sprintf("/events?since=%d&until=%d&filters=%s", since.Unix(), time.Now().Unix()+1, filter), nil, &out)
+	var list []event
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var e event
+		if dec.Decode(&e) != nil {
+			return list
+		}
+		list = append(list, e)
+	}
+}
+
+// event is one of the engine's events.
+type event struct {
+	Action string
+	Actor  struct{ Attributes map[string]string }
 }
