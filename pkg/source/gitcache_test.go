@@ -157,3 +157,30 @@ func TestGitCacheIsThrownAwayWhenFull(t *testing.T) {
 		t.Errorf("%d files in a full cache after a fetch (%v), want one pack and its index", len(list), err)
 	}
 }
+
+// A link in the cache's place leads neither the clean-up nor what is stored out of the cache.
+func TestGitCacheLeavesFoldersBehindLinksAlone(t *testing.T) {
+	t.Parallel()
+	r := newHTTPSRepo(t)
+	id := r.commit(t, state("1"))
+	for name, link := range map[string]string{"objects": "git/objects", "packs": "git/objects/pack"} {
+		t.Run(name, func(t *testing.T) {
+			base := t.TempDir()
+			cache, other := filepath.Join(base, "cache"), filepath.Join(base, "other")
+			write(t, filepath.Join(other, "tmp-precious"), "x")
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(cache, link)), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(other, filepath.Join(cache, link)); err != nil {
+				t.Fatal(err)
+			}
+			g := r.open(t, func(c *source.GitConfig) { c.CacheDir = cache })
+			if got := fetchOK(t, g).Revision.ID; got != id {
+				t.Errorf("revision %s, want %s", got, id)
+			}
+			if list, err := os.ReadDir(other); err != nil || len(list) != 1 || list[0].Name() != "tmp-precious" {
+				t.Errorf("behind the link: %v, %v, want tmp-precious only", list, err)
+			}
+		})
+	}
+}

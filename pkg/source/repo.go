@@ -66,23 +66,41 @@ func (r repo) store() *filesystem.Storage {
 	return filesystem.NewStorage(osfs.New(r.dir, osfs.WithBoundOS()), cache.NewObjectLRU(cache.MiByte))
 }
 
-// tidy removes what a crash left, and everything once too much has piled up.
+// tidy removes what a crash left, and everything once too much has piled up or something else, a link perhaps, stands
+// where a folder should be.
 func (r repo) tidy() error {
-	if err := os.MkdirAll(r.packs(), 0o700); err != nil {
-		// Something else stands where a folder should be.
-		if err := os.RemoveAll(r.dir); err != nil {
-			return err
-		}
-		return os.MkdirAll(r.packs(), 0o700)
+	fits, cause := r.sweep()
+	if fits && cause == nil {
+		return nil
+	}
+	if err := os.RemoveAll(r.dir); err != nil {
+		return errors.Join(cause, err)
+	}
+	return os.MkdirAll(r.packs(), 0o700)
+}
+
+// sweep removes unfinished files and reports whether the rest is within the limits. It works through an os.Root: a
+// link below the cache, also one that appears meanwhile, must not lead its removals elsewhere.
+func (r repo) sweep() (fits bool, err error) {
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+		return false, err
+	}
+	root, err := os.OpenRoot(r.dir)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = root.Close() }()
+	if err := root.MkdirAll("objects/pack", 0o700); err != nil {
+		return false, err
 	}
 	var count int
 	var size int64
-	err := filepath.WalkDir(filepath.Join(r.dir, "objects"), func(p string, d fs.DirEntry, err error) error {
+	err = fs.WalkDir(root.FS(), "objects", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		if strings.HasPrefix(d.Name(), "tmp") {
-			return os.Remove(p)
+			return root.Remove(p)
 		}
 		info, err := d.Info()
 		if err != nil {
@@ -92,13 +110,7 @@ func (r repo) tidy() error {
 		size += info.Size()
 		return nil
 	})
-	if err != nil || count <= maxObjects && size <= r.max {
-		return err
-	}
-	if err := os.RemoveAll(r.dir); err != nil {
-		return err
-	}
-	return os.MkdirAll(r.packs(), 0o700)
+	return count <= maxObjects && size <= r.max, err
 }
 
 // transfer is a pack that is on its way.
