@@ -86,8 +86,8 @@ func (d *Dir) fetch(ctx context.Context) (Tree, error) {
 		return Tree{}, err
 	}
 	defer func() { _ = root.Close() }()
-	print, settled := stat(root, d.cfg.Limits, d.cfg.ignored)
-	if settled && print == d.last.print {
+	now, settled := stat(root, d.cfg.Limits, d.cfg.ignored)
+	if settled && now == d.last.print {
 		if tree, ok := d.trees.get(d.last.id); ok {
 			return tree, nil
 		}
@@ -102,7 +102,7 @@ func (d *Dir) fetch(ctx context.Context) (Tree, error) {
 		tree, err = d.copy(ctx, root, id)
 	}
 	if err == nil && settled {
-		d.last.print, d.last.id = print, id
+		d.last.print, d.last.id = now, id
 	}
 	return tree, err
 }

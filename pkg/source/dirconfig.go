@@ -109,8 +109,8 @@ func resolve(p string) string {
 	if err != nil {
 		return p
 	}
-	if real, err := filepath.EvalSymlinks(abs); err == nil {
-		return real
+	if target, err := filepath.EvalSymlinks(abs); err == nil {
+		return target
 	}
 	if dir := filepath.Dir(abs); dir != abs {
 		return filepath.Join(resolve(dir), filepath.Base(abs))

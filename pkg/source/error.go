@@ -62,8 +62,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // ReasonOf returns the Reason of the first *Error in err's chain, or "" when there is none.
 func ReasonOf(err error) Reason {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Reason
 	}
 	return ""
@@ -79,8 +78,7 @@ func during(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return &Error{Reason: e.Reason, Op: op, Err: e.Err}
 	}
 	return &Error{Reason: ReasonStorage, Op: op, Err: err}

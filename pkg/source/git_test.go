@@ -31,13 +31,12 @@ func state(content string) sourcetest.Files {
 }
 
 // refused wants Fetch to fail for the reason, with all parts in the message.
-func refused(t testing.TB, s source.Source, reason source.Reason, parts ...string) error {
+func refused(t testing.TB, s source.Source, reason source.Reason, parts ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), sourcetest.Patience)
 	defer cancel()
 	_, err := s.Fetch(ctx, "")
 	wantError(t, err, reason, parts...)
-	return err
 }
 
 // transports makes one repository for each way to reach one.

@@ -36,14 +36,17 @@ func TestHTTPSTokens(t *testing.T) {
 
 	// Rotated on the server first, then in the file.
 	r.setToken("n3w-token")
-	err := refused(t, g, source.ReasonAuthentication, "401", "token")
+	_, err := g.Fetch(t.Context(), "")
+	wantError(t, err, source.ReasonAuthentication, "401", "token")
 	noSecret(t, err, "s3cr3t-token")
 	write(t, r.tokens, "n3w-token\n")
 	fetchOK(t, g)
 
-	for content, want := range map[string]string{"": "empty", " \n": "empty", "a\nb": "control character"} {
-		write(t, r.tokens, content)
-		refused(t, g, source.ReasonAuthentication, want)
+	for _, bad := range []struct{ content, want string }{
+		{"", "empty"}, {" \n", "empty"}, {"a\nb", "control character"},
+	} {
+		write(t, r.tokens, bad.content)
+		refused(t, g, source.ReasonAuthentication, bad.want)
 	}
 	if err := os.Remove(r.tokens); err != nil {
 		t.Fatal(err)

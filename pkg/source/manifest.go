@@ -102,7 +102,7 @@ func (m *manifest) digest() string {
 	var buf []byte
 	for _, e := range m.entries {
 		buf = binary.BigEndian.AppendUint32(buf[:0], uint32(e.mode))
-		buf = binary.BigEndian.AppendUint32(buf, uint32(len(e.name)))
+		buf = binary.BigEndian.AppendUint64(buf, uint64(len(e.name)))
 		buf = append(append(buf, e.name...), e.sum[:]...)
 		h.Write(buf)
 	}

@@ -117,7 +117,7 @@ func (p policy) checkSSH(payload, signature []byte, when time.Time) (string, err
 	if sig.Signature.Format == ssh.KeyAlgoRSA {
 		return "", fail(ReasonSignatureInvalid, "the commit's ssh signature uses SHA-1")
 	}
-	print := ssh.FingerprintSHA256(sig.PublicKey)
+	key := ssh.FingerprintSHA256(sig.PublicKey)
 	cause := errors.New("the key is not in the allowed signers file")
 	for _, s := range p.ssh {
 		if !bytes.Equal(s.key.Marshal(), sig.PublicKey.Marshal()) {
@@ -127,10 +127,10 @@ func (p policy) checkSSH(payload, signature []byte, when time.Time) (string, err
 			continue
 		}
 		if cause = sshsig.Verify(bytes.NewReader(payload), sig, s.key, sig.HashAlgorithm, "git"); cause == nil {
-			return printable("ssh " + s.principals + " " + print), nil
+			return printable("ssh " + s.principals + " " + key), nil
 		}
 	}
-	return "", fail(ReasonSignatureInvalid, "no allowed signer verifies the commit, signed by key %s: %w", print, cause)
+	return "", fail(ReasonSignatureInvalid, "no allowed signer verifies the commit, signed by key %s: %w", key, cause)
 }
 
 // splitSignature separates a commit's signature from the bytes that were signed: all others, exactly as they are. Made

@@ -110,16 +110,19 @@ func TestSignatureOfChangedCommit(t *testing.T) {
 	tree := s.git(t, s.work, "rev-parse", evil+"^{tree}")
 	_, rest, _ := strings.Cut(signed, "\n")
 	head, body, _ := strings.Cut(signed, "\n\n")
-	second := strings.ReplaceAll(head[strings.Index(head, "gpgsig "):], "\n\n", "\n")
+	plain, signature, ok := strings.Cut(head, "gpgsig ")
+	if !ok {
+		t.Fatalf("git made no signature:\n%s", signed)
+	}
 	for name, forged := range map[string]string{
 		"other tree":           "tree " + tree + "\n" + rest,
 		"second tree header":   strings.Replace(signed, "\nauthor", "\ntree "+tree+"\nauthor", 1),
 		"tree after signature": head + "\ntree " + tree + "\n\n" + body,
 		"other message":        head + "\n\nsomething else\n",
-		"two signatures":       head + "\n" + second + "\n\n" + body,
+		"two signatures":       head + "\ngpgsig " + signature + "\n\n" + body,
 		"signature cut":        strings.Replace(signed, "\n -----END SSH SIGNATURE-----", "", 1),
-		"signature of nothing": head[:strings.Index(head, "gpgsig ")] + "gpgsig -----BEGIN SSH SIGNATURE-----\n -----END SSH SIGNATURE-----\n\n" + body,
-		"other kind":           head[:strings.Index(head, "gpgsig ")] + "gpgsig -----BEGIN SIGNED MESSAGE-----\n -----END SIGNED MESSAGE-----\n\n" + body,
+		"signature of nothing": plain + "gpgsig -----BEGIN SSH SIGNATURE-----\n -----END SSH SIGNATURE-----\n\n" + body,
+		"other kind":           plain + "gpgsig -----BEGIN SIGNED MESSAGE-----\n -----END SIGNED MESSAGE-----\n\n" + body,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.point(t, "commit", forged)
@@ -174,7 +177,7 @@ func TestGPGSignatures(t *testing.T) {
 		t.Skip("SKIPPED, no gpg signature is tested: install gnupg")
 	}
 	s := newSigners(t)
-	home, err := os.MkdirTemp("", "gpg") // gpg's sockets need a short path
+	home, err := os.MkdirTemp("", "gpg") //nolint:usetesting // gpg's sockets need a short path, without the test's name
 	if err != nil {
 		t.Fatal(err)
 	}

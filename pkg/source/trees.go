@@ -50,7 +50,7 @@ func openTrees(cache string, limits Limits) (*trees, error) {
 			return nil, err
 		}
 	}
-	return t, os.Chmod(cache, 0o711)
+	return t, os.Chmod(cache, 0o711) //nolint:gosec // a tree's readers pass through; listing stays forbidden
 }
 
 func (t *trees) path(parts ...string) string {
@@ -106,8 +106,8 @@ func (t *trees) matches(name, digest string) bool {
 	defer func() { _ = root.Close() }()
 	limits := t.limits
 	limits.MaxFiles++ // the tree's own folder counts in a fingerprint
-	print, settled := stat(root, limits, nil)
-	if last, ok := t.seen[name]; ok && settled && print == last {
+	now, settled := stat(root, limits, nil)
+	if last, ok := t.seen[name]; ok && settled && now == last {
 		return true
 	}
 	delete(t.seen, name)
@@ -117,7 +117,7 @@ func (t *trees) matches(name, digest string) bool {
 		return false
 	}
 	if settled {
-		t.seen[name] = print
+		t.seen[name] = now
 	}
 	return true
 }
@@ -138,7 +138,7 @@ func (t *trees) build(name string, fill func(*manifest) (Revision, error)) (Tree
 		return Tree{}, err
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
-	if err := os.Chmod(tmp, 0o755); err != nil {
+	if err := os.Chmod(tmp, 0o755); err != nil { //nolint:gosec // containers of any user read a tree
 		return Tree{}, err
 	}
 	root, err := os.OpenRoot(tmp)

@@ -125,8 +125,10 @@ func hostileIDs(t *testing.T, h Harness) {
 	o.Publish(t, sample())
 	s := open(t, o, Options{})
 	tree := fetch(t, s, "")
-	for _, id := range []string{"", ".", "..", "../trees", "/etc", tree.Dir, tree.Revision.ID + "/..", tree.Revision.ID + "/stacks",
-		strings.Repeat("0", 40), "dir-" + strings.Repeat("0", 64)} {
+	for _, id := range []string{
+		"", ".", "..", "../trees", "/etc", tree.Dir, tree.Revision.ID + "/..", tree.Revision.ID + "/stacks",
+		strings.Repeat("0", 40), "dir-" + strings.Repeat("0", 64),
+	} {
 		if got, ok := s.Cached(id); ok {
 			t.Errorf("Cached(%q) = %+v", id, got)
 		}

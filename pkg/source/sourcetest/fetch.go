@@ -188,7 +188,7 @@ func canceled(t *testing.T, h Harness) {
 	o := h(t)
 	o.Publish(t, sample())
 	s := open(t, o, Options{})
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	start := time.Now()
 	_, err := s.Fetch(ctx, "")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,7 +102,7 @@ func open(t testing.TB, o Origin, opts Options) source.Source {
 
 func fetch(t testing.TB, s source.Source, have string) source.Tree {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	tree, err := s.Fetch(ctx, have)
 	if err != nil {
@@ -113,19 +114,16 @@ func fetch(t testing.TB, s source.Source, have string) source.Tree {
 // fetchError wants a failure with one of the reasons.
 func fetchError(t testing.TB, s source.Source, want ...source.Reason) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	tree, err := s.Fetch(ctx, "")
 	var e *source.Error
 	if !errors.As(err, &e) {
 		t.Fatalf("Fetch = %+v, %v, want a *source.Error", tree, err)
 	}
-	for _, r := range want {
-		if e.Reason == r {
-			return
-		}
+	if !slices.Contains(want, e.Reason) {
+		t.Fatalf("Fetch failed with reason %s (%v), want one of %v", e.Reason, e, want)
 	}
-	t.Fatalf("Fetch failed with reason %s (%v), want one of %v", e.Reason, e, want)
 }
 
 // wantFiles compares a tree with what it should hold.
