@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os/exec"
 	"path"
+	"slices"
 	"strings"
 
 	"ktrdr.io/fleet/test/demo/ktrdrsim/internal/environ"
@@ -118,8 +119,8 @@ func (p Process) with(args []string) Process {
 // lookup returns the last value of a variable, as libc does.
 func (p Process) lookup() environ.Lookup {
 	return func(name string) string {
-		for i := len(p.Environ) - 1; i >= 0; i-- {
-			if v, ok := strings.CutPrefix(p.Environ[i], name+"="); ok {
+		for _, kv := range slices.Backward(p.Environ) {
+			if v, ok := strings.CutPrefix(kv, name+"="); ok {
 				return v
 			}
 		}

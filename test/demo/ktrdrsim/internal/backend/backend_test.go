@@ -18,8 +18,7 @@ import (
 )
 
 func asStatus(err error) (int, bool) {
-	var status *contract.StatusError
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[*contract.StatusError](err); ok {
 		return status.Code, true
 	}
 	return 0, false
@@ -209,7 +208,7 @@ func TestMetricsCountWorkersAndOperations(t *testing.T) {
 		defer f.backend()()
 		for _, id := range []string{"w1", "w2", "w3"} {
 			_, stop := f.worker(id, contract.Training)
-			defer stop()
+			t.Cleanup(stop)
 		}
 		synctest.Wait()
 		f.call(http.MethodPost, "/api/v1/trainings/start", nil, nil)
