@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -84,9 +85,10 @@ func (n *Node) Ping(ctx context.Context) error {
 	return resp.Body.Close()
 }
 
-// KillEngine ends dockerd with SIGKILL; containers run on. Its pid file is removed, as a
-// start would else take a process of the same number for it.
-func (n *Node) KillEngine() error {
+// KillEngine ends dockerd with SIGKILL; containers run on. Its containerd goes with it.
+// Their pid files are removed: a start would else take a process of the same number, or
+// one that nobody has reaped yet, for the living engine.
+func (n *Node) KillEngine(ctx context.Context) error {
 	if n.engine == nil {
 		return nil
 	}
@@ -95,10 +97,30 @@ func (n *Node) KillEngine() error {
 	}
 	<-n.exited
 	n.engine = nil
-	if err := os.Remove(filepath.Join(n.Dir, "docker.pid")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove pid file: %w", err)
+	pids := []string{filepath.Join(n.Dir, "docker.pid"), filepath.Join(n.Dir, "exec/containerd/containerd.pid")}
+	if err := wait(ctx, "the end of containerd", func() bool { return !runs(pids[1]) }); err != nil {
+		return err
+	}
+	for _, path := range pids {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove pid file: %w", err)
+		}
 	}
 	return nil
+}
+
+// runs tells whether the process of a pid file is there and no zombie.
+func runs(pidFile string) bool {
+	data, err := os.ReadFile(pidFile) //nolint:gosec // a file of the node
+	if err != nil {
+		return false
+	}
+	stat, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(data)), "stat"))
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(state, "Z")
 }
 
 // FreezeEngine stops dockerd with SIGSTOP: connects succeed, no byte ever comes.
