@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// What marks everything that this program makes, or lets others make.
+const (
+	benchLabel = "io.ktrdr.bench"
+	nodeName   = "bench"
+	prefix     = "ktrdr-bench-"
+)
+
+// isOurs recognises objects of this run and of an aborted one.
+func isOurs(name string, labels map[string]string) bool {
+	return labels[benchLabel] != "" || labels["io.ktrdr.node"] == nodeName ||
+		strings.HasPrefix(labels["com.docker.compose.project"], prefix) || strings.HasPrefix(strings.TrimPrefix(name, "/"), prefix)
+}
+
+// listed is what all lists of the engine have.
+type listed struct {
+	ID     string `json:"Id"`
+	Names  []string
+	Name   string
+	Labels map[string]string
+}
+
+// sweep removes all that is ours. Errors are left to the next sweep.
+func (e *engine) sweep(ctx context.Context) {
+	e.sweepContainers(ctx)
+	var networks []listed
+	_ = e.call(ctx, http.MethodGet, "/networks", nil, &networks)
+	for _, n := range networks {
+		if isOurs(n.Name, n.Labels) {
+			_ = e.call(ctx, http.MethodDelete, "/networks/"+n.ID, nil, nil)
+		}
+	}
+	var volumes struct{ Volumes []listed }
+	_ = e.call(ctx, http.MethodGet, "/volumes", nil, &volumes)
+	for _, v := range volumes.Volumes {
+		if isOurs(v.Name, v.Labels) {
+			_ = e.call(ctx, http.MethodDelete, "/volumes/"+v.Name+"?force=1", nil, nil)
+		}
+	}
+}
+
+func (e *engine) sweepContainers(ctx context.Context) {
+	var containers []listed
+	_ = e.call(ctx, http.MethodGet, "/containers/json?all=1", nil, &containers)
+	var g errgroup.Group
+	g.SetLimit(8)
+	for _, c := range containers {
+		if isOurs(strings.Join(c.Names, " "), c.Labels) {
+			g.Go(func() error { return e.remove(ctx, c.ID) })
+		}
+	}
+	_ = g.Wait()
+}
+
+// sweepAll is sweep with a time limit of its own, so that it works after an interrupt.
+func (e *engine) sweepAll() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	e.sweep(ctx)
+}
