@@ -93,6 +93,9 @@ type Cache struct {
 	pending map[string]pendingFacts
 	// pulls outlives dropped entries of Observed.Images.
 	pulls map[string]pull
+	// connections counts those that were lost; boot is when the machine started.
+	connections uint64
+	boot        time.Time
 }
 
 type connection struct {
@@ -116,6 +119,7 @@ func New(e Engine, cfg Config) *Cache {
 		due:       map[key]time.Time{},
 		pending:   map[string]pendingFacts{},
 		pulls:     map[string]pull{},
+		boot:      bootTime(cfg.ProcRoot),
 	}
 	c.deaths = newDeathWatch(cfg.ProcRoot, cfg.Logger, c.died)
 	c.connection.Store(&connection{since: time.Now()})

@@ -12,6 +12,7 @@ import (
 func (c *Cache) handle(ev engine.Event) {
 	switch ev.Type {
 	case "container":
+		c.noteEnd(ev)
 		if !ignored(ev.Action) {
 			c.poke(key{containerKind, ev.ID})
 		}

@@ -82,6 +82,7 @@ func (c *Cache) mergeContainer(id string, old, got *api.Container) *api.Containe
 		merged.Facts = c.takePending(id)
 	}
 	merged.Facts.Unresponsive = got.Facts.Unresponsive
+	merged.Facts.Interrupted = c.interrupted(r, old, got)
 	if old == nil || old.Pid != got.Pid || !old.StartedAt.Equal(got.StartedAt) {
 		merged.Facts.Dead = false
 		r.deadSince = time.Time{}

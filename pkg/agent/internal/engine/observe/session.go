@@ -108,6 +108,9 @@ func (c *Cache) connected() {
 }
 
 func (c *Cache) disconnected(err error) {
+	c.mu.Lock()
+	c.connections++
+	c.mu.Unlock()
 	since := time.Now()
 	if old := c.connection.Load(); !old.up {
 		since = old.since

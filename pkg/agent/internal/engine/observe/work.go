@@ -49,6 +49,8 @@ type record struct {
 	// asked since.
 	deadSince time.Time
 	chases    int
+
+	interruption interruption
 }
 
 const (
