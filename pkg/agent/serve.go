@@ -78,32 +78,48 @@ func (b backend) Alive() error { return b.a.loop.Alive() }
 
 var _ report.Backend = backend{}
 
-// enginePoll is how often an engine that can't be reached is asked who it is.
-const enginePoll = 2 * time.Second
+// Pace of questions to the engine: often while it can't be reached, seldom while it can.
+// A hung engine ends no event stream; only a question that gets no answer shows it.
+const (
+	enginePoll  = 2 * time.Second
+	enginePulse = 5 * time.Second
+)
 
 // watchEngine keeps the status of the engine current.
 func (a *Agent) watchEngine(ctx context.Context) error {
-	known := false
+	known, silent := false, false
 	for {
 		up, since, err := a.cache.Connected()
 		switch {
-		case up && !known:
-			if info, err := a.engine.Info(ctx); err == nil {
-				info.Reachable, known = true, true
+		case up:
+			info, err := a.engine.Info(ctx)
+			if silent = err != nil && ctx.Err() == nil; silent && known {
+				a.engineLost(time.Now(), err)
+			} else if err == nil && !known {
 				a.report.SetEngine(info)
 				a.report.SetNodeCondition("engine", nil)
 			}
-		case !up && (known || err != nil):
+			known = err == nil
+		case known || err != nil && !silent:
 			known = false
-			a.report.SetEngine(api.Engine{})
-			a.report.SetNodeCondition("engine", engineCondition(since, err))
+			a.engineLost(since, err)
+		}
+		wait := enginePoll
+		if known {
+			wait = enginePulse
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(enginePoll):
+		case <-time.After(wait):
 		}
 	}
+}
+
+// engineLost tells that the engine does not answer.
+func (a *Agent) engineLost(since time.Time, err error) {
+	a.report.SetEngine(api.Engine{})
+	a.report.SetNodeCondition("engine", engineCondition(since, err))
 }
 
 func engineCondition(since time.Time, err error) *api.Condition {
