@@ -143,15 +143,6 @@ services:
 		return c.State.Running && c.State.StartedAt != before.State.StartedAt
 	})
 	a.converged()
-	// The same while the agent is away: nobody knows why it ended, so it is started.
-	a.stop()
-	a.on.post(t, "/containers/"+a.name("web")+"/stop?t=5", nil)
-	if c := a.on.must(t, a.name("web")); c.State.ExitCode != 0 {
-		t.Fatalf("the demonstration ended with %d, wanted 0", c.State.ExitCode)
-	}
-	a.start()
-	eventually(t, "started after the agent's return", 30*time.Second, func() bool { return a.on.running(t, a.name("web")) })
-	a.converged()
 }
 
 // TestCrashLoopBacksOff: a container that crashes at once is not started again and again.

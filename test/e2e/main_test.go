@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,6 +40,12 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	unlock, err := alone()
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer unlock()
 	if err := prepare(dir); err != nil {
 		fmt.Println(err)
 		return 1
@@ -51,6 +58,19 @@ func run(m *testing.M) int {
 	code := m.Run()
 	machine().sweepAll(prefix)
 	return code
+}
+
+// alone waits until no other run of these tests is under way on the machine: each removes
+// what it takes for left over.
+func alone() (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), "ktrdr-e2e.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, fmt.Errorf("wait for another run: %w", err)
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 // prepare builds what is tested and loads the demonstration images. KTRDR_E2E_BINARIES
