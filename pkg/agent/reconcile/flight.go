@@ -13,11 +13,12 @@ import (
 // Limits bounds operations of one kind that run at once.
 type Limits map[plan.Kind]int
 
-// DefaultLimits suits a small node: engines gain little beyond eight starts at once,
-// while what mostly waits (stops, probes) must not hold up anything else.
+// DefaultLimits suits a small node: engines gain up to sixteen starts at once, even with
+// two CPUs, because a start mostly waits; what waits even more (stops, probes) must not
+// hold up anything else.
 func DefaultLimits() Limits {
 	return Limits{
-		"": 8, plan.Create: 8, plan.Start: 8, plan.Pull: 3, plan.Stop: 64, plan.Restart: 16, plan.Probe: 256, plan.Hook: 16,
+		"": 8, plan.Create: 8, plan.Start: 16, plan.Pull: 3, plan.Stop: 64, plan.Restart: 16, plan.Probe: 256, plan.Hook: 16,
 	}
 }
 
