@@ -72,6 +72,14 @@ func (b *bench) agentUp(services []service) contender {
 			return 0, err
 		}
 		defer func() { _ = a.stop() }()
-		return b.engine.timed(ctx, a.project, len(services), func(context.Context) error { return a.deploy() })
+		before, err := cpuTime(a.cmd.Process.Pid)
+		if err != nil {
+			return 0, err
+		}
+		took, err := b.engine.timed(ctx, a.project, len(services), func(context.Context) error { return a.deploy() })
+		if after, err := cpuTime(a.cmd.Process.Pid); err == nil {
+			b.say("the agent used %s of CPU meanwhile", after-before)
+		}
+		return took, err
 	}}
 }

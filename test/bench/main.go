@@ -21,6 +21,8 @@ type options struct {
 	only        string
 	socket      string
 	withCompose bool
+	// readyAgent is a binary to measure; empty builds one.
+	readyAgent string
 }
 
 // bench is what the measures share.
@@ -84,6 +86,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.DurationVar(&o.idle, "idle", time.Minute, "how long the idle agent is left alone, and then watched")
 	flags.StringVar(&o.only, "only", "", "comma-separated `measures`: "+strings.Join(names(), ", "))
 	flags.StringVar(&o.socket, "socket", "/var/run/docker.sock", "the engine's socket")
+	flags.StringVar(&o.readyAgent, "agent", "", "a ready ktrdr-agent `binary` in place of one built from this tree")
 	flags.BoolVar(&o.withCompose, "compose", true, "measure docker compose as well")
 	if err := flags.Parse(args); err != nil {
 		return o, err

@@ -24,9 +24,14 @@ func checkCommand() []string { return []string{"curl", "-fs", "http://localhost:
 
 // prepare builds the programs and the image.
 func (b *bench) prepare(ctx context.Context) error {
-	b.agent = filepath.Join(b.dir, "ktrdr-agent")
+	b.agent = b.readyAgent
 	program := filepath.Join(b.dir, "ktrdrsim")
-	for path, pkg := range map[string]string{b.agent: "./cmd/agent", program: "./test/demo/ktrdrsim"} {
+	builds := map[string]string{program: "./test/demo/ktrdrsim"}
+	if b.agent == "" {
+		b.agent = filepath.Join(b.dir, "ktrdr-agent")
+		builds[b.agent] = "./cmd/agent"
+	}
+	for path, pkg := range builds {
 		if err := goBuild(ctx, path, "-trimpath", "-ldflags=-s -w", pkg); err != nil {
 			return err
 		}
