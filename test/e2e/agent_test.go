@@ -74,17 +74,11 @@ func newAgent(t *testing.T, compose, stackSpec string) *agent {
 // bareAgent prepares an agent without any stack.
 func bareAgent(t *testing.T, on docker, host *lab.Node) *agent {
 	t.Helper()
-	home, err := os.MkdirTemp("", "ktrdr-e2e-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	home := t.TempDir()
 	name := strings.ToLower(strings.TrimPrefix(strings.ReplaceAll(t.Name(), "/", "-"), "Test"))
 	a := &agent{
 		t: t, on: on, host: host, project: prefix + "-" + name, home: home, log: &output{},
 		repo: filepath.Join(home, "repo"), state: filepath.Join(home, "state"), socket: filepath.Join(home, "s"),
-	}
-	if err := os.Chmod(home, 0o711); err != nil { //nolint:gosec // containers read materialised files below it
-		t.Fatal(err)
 	}
 	a.write("fleet.yaml", "apiVersion: ktrdr.io/v1alpha1\nkind: Fleet\nmetadata: {name: e2e}\nspec: {}\n")
 	on.sweepAll(a.project)
@@ -94,7 +88,6 @@ func bareAgent(t *testing.T, on docker, host *lab.Node) *agent {
 			t.Logf("log of the agent:\n%s", a.tail())
 		}
 		on.sweepAll(a.project)
-		_ = os.RemoveAll(home)
 	})
 	return a
 }
@@ -187,7 +180,7 @@ func (a *agent) stop() {
 		}
 	case <-time.After(45 * time.Second):
 		_ = a.cmd.Process.Kill()
-		<-done
+		_ = <-done
 		a.t.Errorf("agent did not end within 45 s of SIGTERM\n%s", a.tail())
 	}
 	a.cmd = nil

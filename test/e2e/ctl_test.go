@@ -13,8 +13,7 @@ func (a *agent) ctl(want int, args ...string) string {
 	cmd := exec.CommandContext(a.t.Context(), binaries.ctl, append([]string{"--agent", "unix://" + a.socket}, args...)...)
 	out, err := cmd.CombinedOutput()
 	code := 0
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		code = exit.ExitCode()
 	} else if err != nil {
 		a.t.Fatal(err)

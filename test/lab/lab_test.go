@@ -3,7 +3,6 @@ package lab_test
 import (
 	"errors"
 	"os"
-
 	"path/filepath"
 	"strings"
 	"testing"

@@ -45,7 +45,7 @@ func Start(ctx context.Context) (*Node, error) {
 	}
 	n := &Node{Dir: dir, Socket: filepath.Join(dir, "docker.sock")}
 	if err := n.boot(ctx); err != nil {
-		return nil, errors.Join(err, n.Close())
+		return nil, errors.Join(err, n.Close()) //nolint:contextcheck // the end of a node is not bound to its start
 	}
 	return n, nil
 }
@@ -121,7 +121,7 @@ func (n *Node) Run(ctx context.Context, name string, args ...string) (string, er
 // Reboot is a loss of power followed by a start: every process ends at once, what the
 // engine keeps outside of its data folder is gone.
 func (n *Node) Reboot(ctx context.Context) error {
-	if err := n.PowerOff(); err != nil {
+	if err := n.PowerOff(); err != nil { //nolint:contextcheck // has a limit of its own
 		return err
 	}
 	if err := os.RemoveAll(filepath.Join(n.Dir, "exec")); err != nil {
