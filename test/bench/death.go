@@ -35,7 +35,7 @@ func (b *bench) oneDeath(ctx context.Context, s series) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	e := b.engine
-	id, err := e.create(ctx, service{project: floorProject, name: "mortal", hidden: true})
+	id, err := e.create(ctx, service{project: floorProject, name: "mortal", guest: floorProject})
 	if err != nil {
 		return err
 	}

@@ -18,10 +18,10 @@ func edit(ctx context.Context, b *bench) ([]row, error) {
 		return nil, err
 	}
 	defer func() { _ = a.stop() }()
-	if err := errors.Join(a.deployed(ctx), b.engine.createNetwork(ctx, floorProject)); err != nil {
+	if err := a.deployed(ctx); err != nil {
 		return nil, err
 	}
-	s, err := b.turns(ctx, "edit to converged", b.rawChange(), b.edited(a, services))
+	s, err := b.turns(ctx, "edit to converged", b.rawChange(a.project), b.edited(a, services))
 	if err != nil {
 		return nil, err
 	}
@@ -49,11 +49,12 @@ func (b *bench) edited(a *agent, services []service) contender {
 	}}
 }
 
-// rawChange stops a container and creates and starts another one.
-func (b *bench) rawChange() contender {
+// rawChange stops a container and creates and starts another one, on the network of the
+// agent's.
+func (b *bench) rawChange(guest string) contender {
 	e := b.engine
 	return contender{name: raw, run: func(ctx context.Context) (time.Duration, error) {
-		old, err := e.create(ctx, service{project: floorProject, name: "old", hidden: true})
+		old, err := e.create(ctx, service{project: floorProject, name: "old", guest: guest})
 		if err != nil {
 			return 0, err
 		}
@@ -65,7 +66,7 @@ func (b *bench) rawChange() contender {
 			if err := e.post(ctx, "/containers/"+old+"/stop", nil); err != nil {
 				return err
 			}
-			if id, err = e.create(ctx, service{project: floorProject, name: "new", hidden: true}); err != nil {
+			if id, err = e.create(ctx, service{project: floorProject, name: "new", guest: guest}); err != nil {
 				return err
 			}
 			return e.start(ctx, id)

@@ -87,8 +87,9 @@ type service struct {
 	project, name string
 	// check runs a healthcheck at this interval; zero means none.
 	check time.Duration
-	// hidden gives the container no Compose project: no agent takes it for its own.
-	hidden bool
+	// guest is a project whose network the container joins, without being part of that or
+	// of any other project: no agent takes it for its own. Empty means that it is no guest.
+	guest string
 }
 
 func (s service) container() string { return s.project + "-" + s.name + "-1" }
@@ -99,10 +100,11 @@ func (s service) body() map[string]any {
 		benchLabel: s.project, "com.docker.compose.project": s.project, "com.docker.compose.service": s.name,
 		"com.docker.compose.container-number": "1", "com.docker.compose.oneoff": "False",
 	}
-	if s.hidden {
-		labels = map[string]string{benchLabel: s.project}
-	}
 	network := s.project + "_default"
+	if s.guest != "" {
+		labels = map[string]string{benchLabel: s.project}
+		network = s.guest + "_default"
+	}
 	body := map[string]any{
 		"Image": imageTag, "Cmd": command(s.name), "Labels": labels,
 		"HostConfig": map[string]any{"NetworkMode": network, "RestartPolicy": map[string]any{"Name": "unless-stopped"}},

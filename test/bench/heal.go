@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// floorProject is where the raw calls of measures work whose agent runs beside them.
+// floorProject marks containers that are made raw while an agent runs.
 const floorProject = prefix + "floor"
 
 // heal removes a container by force and waits for its replacement to run.
@@ -18,10 +18,10 @@ func heal(ctx context.Context, b *bench) ([]row, error) {
 		return nil, err
 	}
 	defer func() { _ = a.stop() }()
-	if err := errors.Join(a.deployed(ctx), b.engine.createNetwork(ctx, floorProject)); err != nil {
+	if err := a.deployed(ctx); err != nil {
 		return nil, err
 	}
-	s, err := b.turns(ctx, "docker rm -f to replacement", b.rawReplacement(), b.healed(a, services[0]))
+	s, err := b.turns(ctx, "docker rm -f to replacement", b.rawReplacement(a.project), b.healed(a, services[0]))
 	if err != nil {
 		return nil, err
 	}
@@ -51,9 +51,9 @@ func (b *bench) healed(a *agent, s service) contender {
 	}}
 }
 
-// rawReplacement creates and starts one container raw.
-func (b *bench) rawReplacement() contender {
-	s := service{project: floorProject, name: "web", hidden: true}
+// rawReplacement creates and starts one container raw, on the network of the agent's.
+func (b *bench) rawReplacement(guest string) contender {
+	s := service{project: floorProject, name: "web", guest: guest}
 	return contender{name: raw, run: func(ctx context.Context) (time.Duration, error) {
 		var id string
 		took, err := b.engine.timed(ctx, s.project, 1, func(ctx context.Context) (err error) {
