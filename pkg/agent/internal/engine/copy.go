@@ -31,7 +31,9 @@ func (c *Client) CopyFiles(ctx context.Context, id string, files []api.File) err
 		}
 		_, err := s.cli.CopyToContainer(ctx, id, client.CopyToContainerOptions{
 			DestinationPath: "/", Content: bytes.NewReader(archive),
-			AllowOverwriteDirWithFile: false, CopyUIDGID: true,
+			// Owners are those of the archive. With CopyUIDGID the engine would give the files
+			// to the container's user, whose name it looks up among the host's users.
+			AllowOverwriteDirWithFile: false, CopyUIDGID: false,
 		})
 		return err
 	})
