@@ -11,7 +11,7 @@ for package in $(scripts/packages-with.sh 'func Fuzz'); do
     for target in "${names[@]}"; do
         targets=$((targets + 1))
         echo "fuzz: $package $target for ${FUZZTIME:-10s}"
-        go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-10s}" "$package" || failed+=("$package $target")
+        go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-10s}" -fuzzminimizetime 10x "$package" || failed+=("$package $target")
     done
 done
 if [[ ${#failed[@]} -gt 0 ]]; then

@@ -21,6 +21,7 @@ import (
 	"ktrdr.io/fleet/pkg/agent/report"
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/source"
+	"ktrdr.io/fleet/pkg/telemetry"
 )
 
 // loggers are the agent's loggers by component.
@@ -107,6 +108,7 @@ func (a *Agent) openSecrets() error {
 		provider = secrets.NewDotenv(d.File)
 	}
 	a.secrets = secrets.New(provider, key)
+	telemetry.SetRedactor(a.log, a.secrets.Redact)
 	return nil
 }
 
@@ -230,7 +232,6 @@ func (a *Agent) accept(ctx context.Context, d *api.Desired, rev source.Revision)
 		a.secretsFailed(a.secrets.Refresh(ctx, refs))
 		cancel()
 	}
-	a.log.Info("desired state accepted", "revision", short(rev.ID), "subject", rev.Subject)
 	a.setDesired(d, rev.Time)
 	a.refused(rev, nil)
 }

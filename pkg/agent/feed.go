@@ -115,7 +115,6 @@ func (f *secretFeed) run(ctx context.Context) error {
 			err := f.refresh(ctx, refs)
 			f.failed(err)
 			if err != nil && ctx.Err() == nil {
-				f.log.WarnContext(ctx, "secrets can't be refreshed; last known values stay in use", "err", err)
 				wait = min(wait, 5*time.Second)
 			}
 			f.changed()

@@ -68,7 +68,6 @@ func (f *follower) once(ctx context.Context) error {
 	tree, err := f.src.Fetch(ctx, f.have)
 	if err != nil {
 		if ctx.Err() == nil {
-			f.log.WarnContext(ctx, "source can't be read", "err", err)
 			f.refused(source.Revision{}, sourceCondition(err))
 		}
 		return err
@@ -80,7 +79,6 @@ func (f *follower) once(ctx context.Context) error {
 	f.have, f.bad = tree.Revision.ID, nil
 	d, warnings, err := desired.Load(ctx, desired.Request{Root: tree.Dir, Node: f.node, Revision: tree.Revision.ID})
 	if err != nil {
-		f.log.ErrorContext(ctx, "desired state is invalid; the last good one stays in force", "revision", tree.Revision.ID, "err", err)
 		f.bad = &api.Condition{
 			Type: api.ConditionDegraded, Status: true, Reason: api.ReasonInvalid,
 			Message: fmt.Sprintf("revision %s is invalid, the last good state stays in force: %s", short(tree.Revision.ID), firstLines(err, 5)),

@@ -210,10 +210,10 @@ type Failure struct {
 
 // Hold suspends changes to a stack.
 type Hold struct {
-	Until time.Time // zero: until resumed
-	Why   string
-	Who   string
-	Since time.Time
+	Until time.Time `json:"until,omitzero"` // zero: until resumed
+	Why   string    `json:"why,omitzero"`
+	Who   string    `json:"who,omitzero"`
+	Since time.Time `json:"since,omitzero"`
 }
 
 // JobKey names a job's completion in Observed.Jobs; the value is the spec hash.

@@ -150,6 +150,10 @@ func stackReasons() []Explanation { //nolint:funlen // one row for each reason
 			"Create it in the secret store under the name in the message, and check the agent's access.",
 		},
 		{
+			"SecretInvalid", "A secret's value breaks a rule of the stack's contract, so nothing that uses it is changed.",
+			"Put a value that the rule in the message allows into the secret store.",
+		},
+		{
 			"SecretsStale", "Secrets can't be refreshed; the last known values stay in use.",
 			"Bring the secret store back; after a restart of the agent the values are needed again.",
 		},

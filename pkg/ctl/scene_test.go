@@ -23,9 +23,7 @@ func (f *fleet) play(scene string) error {
 		r.SetDesired(&api.Desired{Revision: revision, Node: "b", Stacks: []api.Stack{{Name: "core", Project: "ktrdr"}}}, time.Now().Add(-2*time.Hour))
 		r.SetSource(revision, time.Now(), nil)
 	}
-	f.back.mu.Lock()
-	f.back.onSync = nil
-	f.back.mu.Unlock()
+	f.back.setSync(nil)
 	switch scene {
 	case "starting":
 	case "converged":
@@ -59,17 +57,17 @@ func (f *fleet) play(scene string) error {
 	case "rollout": // converges once it is asked to look
 		engine()
 		r.Planned("core", corePlan(progressing), 0)
-		f.back.onSync = func() {
+		f.back.setSync(func() {
 			r.SetSource(revision, time.Now(), nil)
 			r.Planned("core", corePlan(nil), 0)
-		}
+		})
 	case "stuck": // looks, and finds a blocked stack
 		engine()
 		r.Planned("core", corePlan(progressing), 0)
-		f.back.onSync = func() {
+		f.back.setSync(func() {
 			r.SetSource(revision, time.Now(), nil)
 			r.Planned("core", corePlan(blocked), 0)
-		}
+		})
 	default:
 		return fmt.Errorf("no scene %q", scene)
 	}

@@ -200,6 +200,12 @@ type backend struct {
 
 func (b *backend) Alive() error { return nil }
 
+func (b *backend) setSync(do func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onSync = do
+}
+
 func (b *backend) Sync(context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,8 +35,11 @@ type node struct {
 	ctx    context.Context
 	crash  context.CancelFunc
 	done   chan struct{}
-	fault  func(when, method, object string) error
+	fault  atomic.Pointer[fault]
 }
+
+// fault fails calls before or after their effect; it is called from many goroutines.
+type fault func(when, method, object string) error
 
 var errCrashed = errors.New("the agent has crashed")
 
@@ -43,10 +47,10 @@ func newNode(t testing.TB, seed uint64) *node {
 	n := &node{t: t, fake: enginetest.New(seed), memory: newMemory()}
 	hook := func(when string) enginetest.Hook {
 		return func(method, object string) error {
-			if n.fault == nil {
-				return nil
+			if f := n.fault.Load(); f != nil {
+				return (*f)(when, method, object)
 			}
-			return n.fault(when, method, object)
+			return nil
 		}
 	}
 	n.fake.OnCall, n.fake.AfterCall = hook("before"), hook("after")

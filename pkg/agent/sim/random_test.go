@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,12 +181,15 @@ func (w *world) badCalls() string {
 	odds := 2 + w.rng.IntN(6)
 	until := time.Now().Add(time.Duration(w.rng.IntN(5000)) * time.Millisecond)
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 2))
-	w.fault = func(_, _, _ string) error {
+	var mu sync.Mutex
+	w.fault.Store(new(fault(func(_, _, _ string) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if time.Now().Before(until) && rng.IntN(odds) == 0 {
 			return errFault
 		}
 		return nil
-	}
+	})))
 	return fmt.Sprintf("one call in %d fails", odds)
 }
 
@@ -211,6 +215,6 @@ func (w *world) exists(id string) bool {
 }
 
 func (w *world) leaveAlone() {
-	w.fault = nil
+	w.fault.Store(nil)
 	w.fake.HealEvents()
 }

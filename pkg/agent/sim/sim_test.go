@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,30 +83,27 @@ func crashAt(t *testing.T, when string, at int) (crashed bool) {
 			t.Error(err)
 		}
 		data := n.volume(t)
-		calls, dead := 0, false
-		n.fault = func(moment, _, _ string) error {
-			if dead {
+		var calls, dead atomic.Int64
+		n.fault.Store(new(fault(func(moment, _, _ string) error {
+			if dead.Load() > 0 {
 				return errCrashed
 			}
-			if moment != when {
-				return nil
-			}
-			if calls++; calls == at {
-				dead = true
+			if moment == when && calls.Add(1) == int64(at) {
+				dead.Store(1)
 				n.crash()
 				return errCrashed
 			}
 			return nil
-		}
+		})))
 		second := chain("r2", "img:2", "two")
 		n.loop.SetDesired(second)
 		time.Sleep(time.Millisecond)
-		if err := n.settle(time.Minute, "s"); err != nil && !dead {
+		if err := n.settle(time.Minute, "s"); err != nil && dead.Load() == 0 {
 			t.Error(err)
 		}
-		crashed = dead
+		crashed = dead.Load() > 0
 		n.stop()
-		n.fault = nil
+		n.fault.Store(nil)
 		n.start(second)
 		defer n.stop()
 		if err := n.settle(patience, "s"); err != nil {

@@ -45,6 +45,13 @@ func (s *script) serve(w http.ResponseWriter, r *http.Request) {
 	answer(w)
 }
 
+// answer replaces an answer while the engine serves.
+func (s *script) answer(key string, with func(http.ResponseWriter)) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.answers[key] = with
+}
+
 func say(text string) func(http.ResponseWriter) {
 	return func(w http.ResponseWriter) { _, _ = fmt.Fprint(w, text) }
 }
@@ -269,7 +276,7 @@ func TestListOutlivesSingleContainers(t *testing.T) {
 	if second.ID != "hung" || second.Name != "hung" || !second.Facts.Unresponsive || second.Labels["l"] != "v" || second.State != api.StateRunning {
 		t.Errorf("second: %+v", second)
 	}
-	s.answers["GET /networks"] = no(500, "broken")
+	s.answer("GET /networks", no(500, "broken"))
 	if _, err := fakeEngine(t, "1.41", s.serve).List(t.Context()); err == nil {
 		t.Error("half a list is taken for whole")
 	}
