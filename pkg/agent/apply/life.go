@@ -13,7 +13,8 @@ import (
 // now is the time that facts are stamped with.
 func (x *Executor) now() time.Time { return time.Now() }
 
-// start counts repairs of a container that had run before, then starts it.
+// start counts repairs of a container that had ended by itself, then starts it. What
+// somebody stopped or killed is no crash: it is started at once, however often.
 func (x *Executor) start(ctx context.Context, op plan.Op) error {
 	c := x.cfg.World.Snapshot().Containers[op.ID]
 	if op.Wanted != nil && len(op.Wanted.PostStart) > 0 {
@@ -22,7 +23,7 @@ func (x *Executor) start(ctx context.Context, op plan.Op) error {
 		}
 		x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) { f.HooksPending = true })
 	}
-	if c != nil && !c.StartedAt.IsZero() {
+	if c != nil && !c.StartedAt.IsZero() && !c.Facts.Interrupted {
 		x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) {
 			if c.FinishedAt.Sub(c.StartedAt) >= 10*time.Minute {
 				f.Starts = 0
