@@ -149,9 +149,9 @@ services:
     restart: unless-stopped
     healthcheck: {disable: true}
     post_start:
-      - command: ["sh", "-c", "echo started > /proc/1/fd/1"]
+      - command: ["sh", "-c", "echo started"]
     pre_stop:
-      - command: ["sh", "-c", "echo stopping > /proc/1/fd/1"]
+      - command: ["sh", "-c", "echo stopping"]
 `
 	a := newAgent(t, compose, "")
 	a.start()
@@ -183,7 +183,7 @@ services:
     restart: unless-stopped
     healthcheck: {disable: true}
     configs:
-      - {source: inline, target: /etc/inline.conf, mode: 0440}
+      - {source: inline, target: /etc/inline.conf, mode: 0440, uid: "999", gid: "1500"}
       - {source: file, target: /etc/file.conf}
 configs:
   inline: {content: "` + text + `"}
@@ -202,6 +202,10 @@ configs:
 	}
 	has("/etc/inline.conf", "one")
 	has("/etc/file.conf", "file one")
+	// The image has a user that only it knows by name; files belong to whom the Compose file says.
+	if got := a.on.owner(t, a.name("web"), "/etc/inline.conf"); got != "999:1500 0440" {
+		t.Errorf("owner and mode: %s", got)
+	}
 	first := a.on.must(t, a.name("web"))
 	a.change(func() { a.compose(compose("two")) })
 	has("/etc/inline.conf", "two")

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -256,6 +257,18 @@ func (d docker) exec(t testing.TB, name string, command ...string) (int, string)
 	var result struct{ ExitCode int }
 	d.do(t, http.MethodGet, "/exec/"+made.ID+"/json", nil, &result)
 	return result.ExitCode, strings.TrimSpace(string(out))
+}
+
+// owner tells who a file in a container belongs to, and its mode.
+func (d docker) owner(t testing.TB, name, path string) string {
+	t.Helper()
+	var out []byte
+	d.do(t, http.MethodGet, "/containers/"+name+"/archive?path="+url.QueryEscape(path), nil, &out)
+	header, err := tar.NewReader(bytes.NewReader(out)).Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%d:%d %#o", header.Uid, header.Gid, header.Mode&0o7777)
 }
 
 // logs returns what a container said.
