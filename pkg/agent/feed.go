@@ -87,6 +87,8 @@ func secretRefs(d *api.Desired) []string {
 			for _, r := range svc.Replicas {
 				refs = append(refs, r.SecretRefs...)
 			}
+			refs = append(refs, hookRefs(svc.PostStart)...)
+			refs = append(refs, hookRefs(svc.PreStop)...)
 		}
 	}
 	for _, r := range d.Registries {
@@ -95,6 +97,17 @@ func secretRefs(d *api.Desired) []string {
 	}
 	slices.Sort(refs)
 	return slices.Compact(refs)
+}
+
+// hookRefs are the references in the commands and environments of hooks.
+func hookRefs(hooks []api.Hook) []string {
+	var refs []string
+	for _, h := range hooks {
+		for _, text := range slices.Concat(h.Command, h.Env) {
+			refs = append(refs, api.References(text)...)
+		}
+	}
+	return refs
 }
 
 // secretFeed keeps the values of all references at hand.

@@ -92,12 +92,9 @@ func (a *Agent) watchEngine(ctx context.Context) error {
 		up, since, err := a.cache.Connected()
 		switch {
 		case up:
-			info, err := a.engine.Info(ctx)
+			err := a.askEngine(ctx, known)
 			if silent = err != nil && ctx.Err() == nil; silent && known {
 				a.engineLost(time.Now(), err)
-			} else if err == nil && !known {
-				a.report.SetEngine(info)
-				a.report.SetNodeCondition("engine", nil)
 			}
 			known = err == nil
 		case known || err != nil && !silent:
@@ -114,6 +111,20 @@ func (a *Agent) watchEngine(ctx context.Context) error {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// askEngine asks an engine who it is, and one that is known only whether it is there.
+func (a *Agent) askEngine(ctx context.Context, known bool) error { //nolint:revive // known is what the answer is compared with
+	if known {
+		return a.engine.Ping(ctx)
+	}
+	info, err := a.engine.Info(ctx)
+	if err != nil {
+		return err
+	}
+	a.report.SetEngine(info)
+	a.report.SetNodeCondition("engine", nil)
+	return nil
 }
 
 // engineLost tells that the engine does not answer.

@@ -156,6 +156,16 @@ func isVersionMismatch(err error) bool {
 	return strings.Contains(text, "client version ") && (strings.Contains(text, "is too new") || strings.Contains(text, "is too old"))
 }
 
+// Ping asks the engine whether it is there, which costs it nothing. A hung engine gives
+// ErrTimeout. Engine API: HEAD /_ping.
+func (c *Client) Ping(ctx context.Context) error {
+	return c.do(ctx, call{op: "ping engine", object: c.cfg.Host, limit: c.cfg.Query}, func(ctx context.Context, s *session) error {
+		_, err := s.cli.Ping(ctx, client.PingOptions{})
+		return err
+	})
+}
+
+
 // Info tells about the engine. Reachable is true when it answered.
 func (c *Client) Info(ctx context.Context) (api.Engine, error) {
 	var engine api.Engine
