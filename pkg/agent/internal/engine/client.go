@@ -165,7 +165,6 @@ func (c *Client) Ping(ctx context.Context) error {
 	})
 }
 
-
 // Info tells about the engine. Reachable is true when it answered.
 func (c *Client) Info(ctx context.Context) (api.Engine, error) {
 	var engine api.Engine
