@@ -68,7 +68,8 @@ func (m *model) run(stack *api.Stack) (*plan.Plan, error) {
 
 func (m *model) apply(stack *api.Stack, op plan.Op) error {
 	c := m.obs.Containers[op.ID]
-	//exhaustive:ignore // change does the others
+	// Change does the others.
+	//exhaustive:ignore
 	switch op.Kind {
 	case plan.Resolve, plan.Pull:
 		if m.badImages[op.Object] && op.Kind == plan.Pull {
@@ -168,7 +169,8 @@ func (m *model) change(old *api.Container, op plan.Op) error {
 	c := *old
 	c.Attached = maps.Clone(old.Attached)
 	m.obs.Containers[op.ID] = &c
-	//exhaustive:ignore // apply does the others
+	// Apply does the others.
+	//exhaustive:ignore
 	switch op.Kind {
 	case plan.Start, plan.Restart:
 		return m.startContainer(&c, op)

@@ -180,8 +180,7 @@ func (a *agent) stop() {
 		}
 	case <-time.After(45 * time.Second):
 		_ = a.cmd.Process.Kill()
-		_ = <-done
-		a.t.Errorf("agent did not end within 45 s of SIGTERM\n%s", a.tail())
+		a.t.Errorf("agent did not end within 45 s of SIGTERM: %v\n%s", <-done, a.tail())
 	}
 	a.cmd = nil
 }

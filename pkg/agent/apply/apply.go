@@ -150,7 +150,8 @@ func (x *Executor) change(ctx context.Context, op plan.Op) error {
 
 func (x *Executor) changeContainer(ctx context.Context, op plan.Op) error {
 	e := x.cfg.Engine
-	//exhaustive:ignore // Apply hands over only these
+	// Apply hands over only these.
+	//exhaustive:ignore
 	switch op.Kind {
 	case plan.Start:
 		return x.start(ctx, op)

@@ -10,7 +10,8 @@ import (
 
 // learn runs operations that find out or remember something.
 func (x *Executor) learn(ctx context.Context, op plan.Op) error {
-	//exhaustive:ignore // Apply hands over only these
+	// Apply hands over only these.
+	//exhaustive:ignore
 	switch op.Kind {
 	case plan.Measure:
 		size, err := x.cfg.Engine.MeasureContainer(ctx, op.ID)

@@ -14,7 +14,8 @@ import (
 // network runs operations about networks, attachments and volumes.
 func (x *Executor) network(ctx context.Context, op plan.Op, t plan.Target) error {
 	e := x.cfg.Engine
-	//exhaustive:ignore // Apply hands over only these
+	// Apply hands over only these.
+	//exhaustive:ignore
 	switch op.Kind {
 	case plan.CreateNetwork:
 		id, err := e.CreateNetwork(ctx, *op.Network, networkLabels(op.Network, t))

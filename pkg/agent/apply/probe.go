@@ -14,18 +14,20 @@ import (
 )
 
 // Pace of probes before the first success: at once, then 50 ms doubling up to a second.
-// The pause is also at least ten times what the probe took, so that probing uses a tenth
-// of a CPU at most.
+// After the first few the pause is also at least ten times what the probe took, so that
+// probing uses a tenth of a CPU at most; a service that is up a moment after its start
+// does not wait for that.
 const (
 	probeFirst = 50 * time.Millisecond
 	probeMost  = time.Second
 	probeShare = 10
+	probeBurst = 3
 )
 
 // probe checks a container until it is healthy, is gone, or the plan no longer asks.
 func (x *Executor) probe(ctx context.Context, op plan.Op) error {
 	pause := probeFirst
-	for {
+	for tries := 1; ; tries++ {
 		c := x.cfg.World.Snapshot().Containers[op.ID]
 		if c == nil || c.State != api.StateRunning || c.Health == api.HealthUnhealthy && op.Wanted.Probe == nil {
 			return nil
@@ -44,10 +46,14 @@ func (x *Executor) probe(ctx context.Context, op plan.Op) error {
 		if errors.Is(err, errNoTest) {
 			return nil
 		}
+		wait := pause
+		if tries >= probeBurst {
+			wait = max(pause, probeShare*time.Since(began))
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(max(pause, probeShare*time.Since(began))):
+		case <-time.After(wait):
 		}
 		pause = min(2*pause, probeMost)
 	}
