@@ -40,7 +40,7 @@ func chain(ctx context.Context, b *bench) ([]row, error) {
 func (b *bench) rawChain(services []service) contender {
 	e := b.engine
 	return contender{name: raw, run: func(ctx context.Context) (time.Duration, error) {
-		defer e.sweepAll()
+		defer e.sweepAll(ctx)
 		return e.timed(ctx, services[0].project, len(services), func(ctx context.Context) error {
 			if err := e.createNetwork(ctx, services[0].project); err != nil {
 				return err

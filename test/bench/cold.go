@@ -34,7 +34,7 @@ func coldStart(ctx context.Context, b *bench) ([]row, error) {
 func (b *bench) rawUp(services []service, parallel int) contender {
 	e := b.engine
 	return contender{name: fmt.Sprintf("%s, %d at once", raw, parallel), run: func(ctx context.Context) (time.Duration, error) {
-		defer e.sweepAll()
+		defer e.sweepAll(ctx)
 		return e.timed(ctx, services[0].project, len(services), func(ctx context.Context) error {
 			if err := e.createNetwork(ctx, services[0].project); err != nil {
 				return err

@@ -41,7 +41,7 @@ func serviceList(project string, n int, check time.Duration) []service {
 func (b *bench) composeUp(services []service) contender {
 	project := services[0].project
 	return contender{name: byCompose, run: func(ctx context.Context) (time.Duration, error) {
-		defer b.engine.sweepAll()
+		defer b.engine.sweepAll(ctx)
 		folder, err := os.MkdirTemp(b.dir, "compose-")
 		if err != nil {
 			return 0, err
@@ -66,7 +66,7 @@ func (b *bench) composeUp(services []service) contender {
 // agentUp is a contender that deploys the services by an agent that runs already.
 func (b *bench) agentUp(services []service) contender {
 	return contender{name: ours, run: func(ctx context.Context) (time.Duration, error) {
-		defer b.engine.sweepAll()
+		defer b.engine.sweepAll(ctx)
 		a, err := b.startAgent(ctx, services[0].project, composeFile(services))
 		if err != nil {
 			return 0, err

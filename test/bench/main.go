@@ -58,8 +58,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	b := &bench{options: opts, engine: newEngine(opts.socket), log: stderr}
-	defer b.engine.sweepAll()
-	b.engine.sweepAll() // what an aborted run left
+	defer b.engine.sweepAll(ctx)
+	b.engine.sweepAll(ctx) // what an aborted run left
 	if b.dir, err = os.MkdirTemp("", "ktrdr-bench-"); err != nil {
 		fmt.Fprintln(stderr, "bench:", err)
 		return 1
@@ -130,7 +130,7 @@ func (b *bench) measure(ctx context.Context) ([]row, error) {
 		limited, cancel := context.WithTimeout(ctx, time.Hour)
 		list, err := m.run(limited, b)
 		cancel()
-		b.engine.sweepAll()
+		b.engine.sweepAll(ctx)
 		rows = append(rows, list...)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", m.name, err))

@@ -63,8 +63,8 @@ func (e *engine) sweepContainers(ctx context.Context) {
 }
 
 // sweepAll is sweep with a time limit of its own, so that it works after an interrupt.
-func (e *engine) sweepAll() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+func (e *engine) sweepAll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
 	defer cancel()
 	e.sweep(ctx)
 }

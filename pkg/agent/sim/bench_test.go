@@ -76,7 +76,7 @@ func newIdleNode(b *testing.B, size fleetSize) *idleNode {
 		World: cache, Applier: exec, Secrets: noSecrets{}, Report: n, Log: log, Limits: reconcile.DefaultLimits(),
 	})
 	cache.Subscribe(n.loop.Ring)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.Context())
 	var g errgroup.Group
 	g.Go(func() error { return cache.Run(ctx) })
 	g.Go(func() error { return n.loop.Run(ctx) })
