@@ -115,7 +115,8 @@ func pullFailure(err, cause error) error {
 		failure.Err = &withSentinel{ErrDenied, detail}
 	case containsAny(text, "manifest unknown", "not found", "no matching manifest", "repository name not known", "name unknown") &&
 		!containsAny(text, "no such host", "dial tcp"):
-		failure.Class, failure.Reason = api.Terminal, api.ReasonImageMissing
+		// It may be there in a minute: a tag is often deployed before its build has ended.
+		failure.Class, failure.Reason = api.Waiting, api.ReasonImageMissing
 		failure.Err = &withSentinel{ErrNotFound, detail}
 	case errors.Is(failure, ErrInvalid) || cerrdefs.IsInvalidArgument(cause):
 		failure.Class, failure.Reason = api.Terminal, api.ReasonInvalid

@@ -25,11 +25,11 @@ func TestPullFailures(t *testing.T) {
 		class         api.ErrorClass
 		reason        api.Reason
 	}{
-		{"no manifest", "manifest for example.org/i:1 not found: manifest unknown: manifest unknown", 404, engine.ErrNotFound, api.Terminal, api.ReasonImageMissing},
+		{"no manifest", "manifest for example.org/i:1 not found: manifest unknown: manifest unknown", 404, engine.ErrNotFound, api.Waiting, api.ReasonImageMissing},
 		{"hub denies", "pull access denied for i, repository does not exist or may require 'docker login': denied", 404, engine.ErrDenied, api.Waiting, api.ReasonImageDenied},
 		{"registry denies", "Get https://example.org/v2/: unauthorized: authentication required", 500, engine.ErrDenied, api.Waiting, api.ReasonImageDenied},
 		{"no credentials", "Head https://example.org/v2/i/manifests/1: no basic auth credentials", 500, engine.ErrDenied, api.Waiting, api.ReasonImageDenied},
-		{"platform", "no matching manifest for linux/amd64 in the manifest list entries", 404, engine.ErrNotFound, api.Terminal, api.ReasonImageMissing},
+		{"platform", "no matching manifest for linux/amd64 in the manifest list entries", 404, engine.ErrNotFound, api.Waiting, api.ReasonImageMissing},
 		{"no network", "Get https://example.org/v2/: dial tcp: lookup example.org: no such host", 500, nil, api.Transient, api.ReasonImagePull},
 		{"too many", "toomanyrequests: You have reached your pull rate limit", 500, nil, api.Transient, api.ReasonImagePull},
 		{"disk", "write /var/lib/docker/tmp/x: no space left on device", 500, engine.ErrNoSpace, api.Waiting, api.ReasonDiskFull},

@@ -121,7 +121,7 @@ func (f *Fake) Pull(ctx context.Context, r engine.PullRequest) error {
 		case known && remote.err != nil:
 			return refuseFor(nil, api.Transient, api.ReasonImagePull, remote.err.Error())
 		case !known:
-			return refuseFor(engine.ErrNotFound, api.Terminal, api.ReasonImageMissing, "manifest for "+r.Ref+" not found: manifest unknown")
+			return refuseFor(engine.ErrNotFound, api.Waiting, api.ReasonImageMissing, "manifest for "+r.Ref+" not found: manifest unknown")
 		case remote.username != r.Username || remote.password != r.Password:
 			return refuseFor(engine.ErrDenied, api.Waiting, api.ReasonImageDenied, "pull access denied for "+r.Ref)
 		}
