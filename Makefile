@@ -29,8 +29,7 @@ RACE_PACKAGES ?= ./pkg/...
 TEST_PACKAGES ?= ./...
 TEST_TIMEOUT ?= 20m
 TEST_FLAGS ?=
-BENCH_PACKAGES ?= $(shell scripts/packages-with.sh 'func Benchmark')
-BENCH_FLAGS ?= -benchmem
+BENCH_FLAGS ?=
 FUZZTIME ?= 10s
 
 .PHONY: help
@@ -95,8 +94,8 @@ test: engine ## every test, on a real engine; sets that up itself
 	$(GOTESTSUM) --format standard-quiet -- -count=1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(TEST_PACKAGES)
 
 .PHONY: bench
-bench: engine ## benchmarks, on a real engine; compare ratios inside one run
-	$(if $(strip $(BENCH_PACKAGES)),go test -run '^$$' -bench . -p 1 -timeout 60m $(BENCH_FLAGS) $(BENCH_PACKAGES),@echo 'no benchmarks')
+bench: engine ## the table of docs/benchmarks.md, on a real engine (BENCH_FLAGS='-only cold'; half an hour)
+	go run ./test/bench $(BENCH_FLAGS)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 10s)
