@@ -250,13 +250,29 @@ func (d docker) names(t testing.TB, project string) []string {
 // exec runs a command in a container and returns its exit code and output.
 func (d docker) exec(t testing.TB, name string, command ...string) (int, string) {
 	t.Helper()
+	code, out, err := d.tryExec(t.Context(), name, command...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code, out
+}
+
+// tryExec is exec in a container that may end meanwhile.
+func (d docker) tryExec(ctx context.Context, name string, command ...string) (code int, out string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	var made struct{ ID string }
-	d.do(t, http.MethodPost, "/containers/"+name+"/exec", map[string]any{"Cmd": command, "AttachStdout": true, "AttachStderr": true, "Tty": true}, &made)
-	var out []byte
-	d.do(t, http.MethodPost, "/exec/"+made.ID+"/start", map[string]any{"Tty": true}, &out)
+	body := map[string]any{"Cmd": command, "AttachStdout": true, "AttachStderr": true, "Tty": true}
+	if err := d.call(ctx, http.MethodPost, "/containers/"+name+"/exec", body, &made); err != nil {
+		return 0, "", err
+	}
+	var said []byte
+	if err := d.call(ctx, http.MethodPost, "/exec/"+made.ID+"/start", map[string]any{"Tty": true}, &said); err != nil {
+		return 0, "", err
+	}
 	var result struct{ ExitCode int }
-	d.do(t, http.MethodGet, "/exec/"+made.ID+"/json", nil, &result)
-	return result.ExitCode, strings.TrimSpace(string(out))
+	err = d.call(ctx, http.MethodGet, "/exec/"+made.ID+"/json", nil, &result)
+	return result.ExitCode, strings.TrimSpace(string(said)), err
 }
 
 // owner tells who a file in a container belongs to, and its mode.

@@ -42,6 +42,7 @@ func newRegistry(t *testing.T) *closedRegistry {
 			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)
 			return
 		}
+		req.URL.Path = strings.Replace(req.URL.Path, "/e2e/pushed/", "/e2e/web/", 1)
 		images.ServeHTTP(w, req)
 	}))
 	t.Cleanup(server.Close)
@@ -49,11 +50,12 @@ func newRegistry(t *testing.T) *closedRegistry {
 	return r
 }
 
-// push puts the demonstration image into the registry and leaves no tag on the engine.
+// push puts the demonstration image into the registry, as somebody else would: the engine
+// never has a tag of the repository that is deployed.
 func (r *closedRegistry) push(t *testing.T, d docker, tag string) {
 	t.Helper()
-	repo := r.host + "/e2e/web"
-	r.tag(t, d, tag)
+	repo := r.host + "/e2e/pushed"
+	r.tag(t, d, repo, tag)
 	auth, err := json.Marshal(map[string]string{"username": registryUser, "password": registryPass})
 	if err != nil {
 		t.Fatal(err)
@@ -63,18 +65,15 @@ func (r *closedRegistry) push(t *testing.T, d docker, tag string) {
 	if strings.Contains(string(said), "errorDetail") {
 		t.Fatalf("push: %s", said)
 	}
-	r.untag(t, d, tag)
 }
 
-func (r *closedRegistry) tag(t *testing.T, d docker, tag string) {
+// tag gives the demonstration image a name for the time of the test.
+func (r *closedRegistry) tag(t *testing.T, d docker, repo, tag string) {
 	t.Helper()
-	d.post(t, "/images/ktrdr-demo:1/tag?repo="+url.QueryEscape(r.host+"/e2e/web")+"&tag="+tag, nil)
-	t.Cleanup(func() { d.quietly(http.MethodDelete, "/images/"+r.host+"/e2e/web:"+tag+"?noprune=1") })
-}
-
-func (r *closedRegistry) untag(t *testing.T, d docker, tag string) {
-	t.Helper()
-	d.do(t, http.MethodDelete, "/images/"+r.host+"/e2e/web:"+tag+"?noprune=1", nil, nil)
+	d.post(t, "/images/ktrdr-demo:1/tag?repo="+url.QueryEscape(repo)+"&tag="+tag, nil)
+	for _, name := range []string{repo, r.host + "/e2e/web"} {
+		t.Cleanup(func() { d.quietly(http.MethodDelete, "/images/"+name+":"+tag+"?noprune=1") })
+	}
 }
 
 // TestRegistry is acceptance scenario 10: a login that is refused and a tag that is not
@@ -93,7 +92,7 @@ services:
 `)
 	}
 	r.push(t, a.on, "2")
-	r.tag(t, a.on, "1")
+	r.tag(t, a.on, r.host+"/e2e/web", "1")
 	a.write("fleet.yaml", "apiVersion: ktrdr.io/v1alpha1\nkind: Fleet\nmetadata: {name: e2e}\nspec:\n  registries:\n"+
 		"  - {host: '"+r.host+"', username: "+registryUser+", password: 'op://e2e/registry/password'}\n")
 	secrets := filepath.Join(a.home, "secrets.env")
