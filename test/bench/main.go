@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -57,6 +58,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	unlock, err := lock()
+	if err != nil {
+		fmt.Fprintln(stderr, "bench:", err)
+		return 1
+	}
+	defer unlock()
 	b := &bench{options: opts, engine: newEngine(opts.socket), log: stderr}
 	defer b.engine.sweepAll(ctx)
 	b.engine.sweepAll(ctx) // what an aborted run left
@@ -76,6 +83,19 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// lock keeps a second run away, which would remove the containers of this one. The kernel
+// lets go of it when the process ends, however that comes about.
+func lock() (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), "ktrdr-bench.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another run is under way (%s): %w", f.Name(), err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
