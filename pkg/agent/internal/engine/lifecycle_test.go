@@ -165,12 +165,25 @@ func TestExecIsBoundByItsContext(t *testing.T) {
 	if err := c.Start(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	result, err := c.Exec(ctx, engine.ExecRequest{ID: id, Command: []string{"/box", "stubborn"}})
-	if !errors.Is(err, engine.ErrTimeout) || !strings.Contains(result.Output, "stubborn") {
-		t.Errorf("endless exec: %+v, %v", result, err)
+	// The engine may take seconds before the command runs at all: longer until it did.
+	for limit := 300 * time.Millisecond; ; limit *= 3 {
+		result, err := endless(t, c, id, limit)
+		if !errors.Is(err, engine.ErrTimeout) {
+			t.Fatalf("endless exec: %+v, %v", result, err)
+		}
+		if strings.Contains(result.Output, "stubborn") {
+			return
+		}
+		if limit > 20*time.Second {
+			t.Fatalf("endless exec said nothing within %s: %+v", limit, result)
+		}
 	}
+}
+
+func endless(t *testing.T, c *engine.Client, id string, limit time.Duration) (engine.ExecResult, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	return c.Exec(ctx, engine.ExecRequest{ID: id, Command: []string{"/box", "stubborn"}})
 }
 
 func TestMeasureUpdateUnpauseRestart(t *testing.T) {
