@@ -148,9 +148,12 @@ func (a *Agent) wire() error {
 		wanted: func() []api.RequiredMount { return requiredMounts(a.desired.Load()) },
 	}
 	a.values = &secretFeed{
-		refresh: a.secrets.Refresh, every: a.cfg.Secrets.Refresh, bell: make(chan struct{}, 1), log: a.log,
-		wanted:  func() []string { return secretRefs(a.desired.Load()) },
-		changed: func() { a.loop.Ring("") }, failed: a.secretsFailed,
+		refresh: a.secrets.Refresh, every: a.cfg.Secrets.Refresh, bell: make(chan struct{}, 1), digests: a.secrets.Digests,
+		wanted: func() []string { return secretRefs(a.desired.Load()) }, failed: a.secretsFailed,
+		changed: func() {
+			a.forgetFailures() // a corrected password is tried at once
+			a.loop.Ring("")
+		},
 	}
 	return nil
 }
@@ -247,6 +250,13 @@ func (a *Agent) setDesired(d *api.Desired, at time.Time) {
 // refused notes the result of a look at the source; nil means that all is well.
 func (a *Agent) refused(rev source.Revision, c *api.Condition) {
 	a.report.SetSource(rev.ID, time.Now(), c)
+}
+
+// forgetFailures ends every back-off.
+func (a *Agent) forgetFailures() {
+	for key := range a.cache.Snapshot().Failures {
+		a.cache.SetFailure(key, nil)
+	}
 }
 
 func (a *Agent) publishMount(path string, st api.MountState) {

@@ -2,7 +2,7 @@ package agent
 
 import (
 	"context"
-	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -114,10 +114,11 @@ func hookRefs(hooks []api.Hook) []string {
 type secretFeed struct {
 	refresh func(ctx context.Context, refs []string) error
 	wanted  func() []string
+	digests func() map[string]string
+	// changed is called when a value changed, appeared or went away.
 	changed func()
 	every   time.Duration
 	bell    chan struct{}
-	log     *slog.Logger
 	failed  func(error)
 }
 
@@ -125,12 +126,15 @@ func (f *secretFeed) run(ctx context.Context) error {
 	for {
 		wait := f.every
 		if refs := f.wanted(); len(refs) > 0 {
+			before := f.digests()
 			err := f.refresh(ctx, refs)
 			f.failed(err)
 			if err != nil && ctx.Err() == nil {
 				wait = min(wait, 5*time.Second)
 			}
-			f.changed()
+			if !maps.Equal(before, f.digests()) {
+				f.changed()
+			}
 		}
 		select {
 		case <-ctx.Done():

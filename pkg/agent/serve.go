@@ -42,8 +42,11 @@ func (a *Agent) notify(ctx context.Context) error {
 // backend is what the HTTP handlers ask of the agent.
 type backend struct{ a *Agent }
 
-// Sync makes the agent look at its source now.
+// Sync makes the agent look at its source and its secrets now, and try again at once
+// what waits out a back-off: somebody mended something.
 func (b backend) Sync(context.Context) error {
+	b.a.forgetFailures()
+	ring(b.a.values.bell)
 	ring(b.a.follow.sync)
 	return nil
 }
