@@ -51,8 +51,8 @@ func readbackCases() []readbackCase {
 			Ports: []api.Port{
 				{Target: 80, Protocol: "tcp"},
 				{Target: 81, Published: "0", Protocol: "tcp", HostIP: "127.0.0.1"},
-				{Target: 82, Published: "42100-42110", Protocol: "tcp"},
-				{Target: 82, Published: "42150", Protocol: "udp", HostIP: "127.0.0.1"},
+				{Target: 82, Published: "21100-21110", Protocol: "tcp"},
+				{Target: 82, Published: "21150", Protocol: "udp", HostIP: "127.0.0.1"},
 			},
 		}), start: true},
 		{name: "restart always", spec: plain(api.ContainerSpec{Restart: api.RestartPolicy{Name: "always"}}), start: true},
