@@ -17,15 +17,20 @@ type watcher struct {
 }
 
 type happening struct {
-	action, name string
-	at           time.Time
+	action string
+	at     time.Time
 }
 
 // watch follows the containers with a label of that value from now on.
 func (e *engine) watch(ctx context.Context, label, value string) (*watcher, error) {
-	filters, err := json.Marshal(map[string][]string{
+	return e.follow(ctx, map[string][]string{
 		"type": {"container"}, "event": {"start", "die"}, "label": {label + "=" + value},
 	})
+}
+
+// follow keeps the events that pass the filters, up to a bound.
+func (e *engine) follow(ctx context.Context, pass map[string][]string) (*watcher, error) {
+	filters, err := json.Marshal(pass)
 	if err != nil {
 		return nil, err
 	}
@@ -35,19 +40,22 @@ func (e *engine) watch(ctx context.Context, label, value string) (*watcher, erro
 		stop()
 		return nil, err
 	}
-	w := &watcher{events: make(chan happening, 1024), stop: stop}
+	w := &watcher{events: make(chan happening, 10_000), stop: stop}
 	go func() {
 		defer close(w.events)
 		defer func() { _ = stream.Close() }()
 		for decoder := json.NewDecoder(stream); ; {
 			var ev struct {
 				Action string
-				Actor  struct{ Attributes map[string]string }
 			}
 			if decoder.Decode(&ev) != nil {
 				return
 			}
-			w.events <- happening{ev.Action, ev.Actor.Attributes["name"], time.Now()}
+			select {
+			case w.events <- happening{ev.Action, time.Now()}:
+			case <-ctx.Done():
+				return
+			}
 		}
 	}()
 	return w, nil

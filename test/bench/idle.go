@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// idle looks at an agent that has nothing to do on 50 containers.
+// idle looks at an agent that has nothing to do on 50 containers. The engine's events
+// meanwhile are counted: where others use the engine as well, the agent is not idle.
 func idle(ctx context.Context, b *bench) ([]row, error) {
 	services := serviceList(prefix+"idle", 50, 0)
 	a, err := b.startAgent(ctx, services[0].project, composeFile(services))
@@ -32,10 +33,16 @@ func idle(ctx context.Context, b *bench) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
+	w, err := b.engine.follow(ctx, map[string][]string{})
+	if err != nil {
+		return nil, err
+	}
+	defer w.stop()
 	began := time.Now()
 	if err := pause(ctx, b.idle); err != nil {
 		return nil, err
 	}
+	strangers := len(w.events)
 	after, err := cpuTime(pid)
 	if err != nil {
 		return nil, err
@@ -44,7 +51,7 @@ func idle(ctx context.Context, b *bench) ([]row, error) {
 	rows, err := memoryRows(pid)
 	return append(rows, row{
 		measure: "CPU with 50 containers, idle, of one core", ours: fmt.Sprintf("%.3f %%", share),
-		result: fmt.Sprintf("%.3f %%", share), target: "<= 0.1 %", met: share <= 0.1,
+		result: fmt.Sprintf("%.3f %%, %d events", share, strangers), target: "<= 0.1 %", met: share <= 0.1,
 	}), err
 }
 
