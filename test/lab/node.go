@@ -23,6 +23,7 @@ type Node struct {
 	// Socket is the engine's, reachable from outside of the node too.
 	Socket string
 
+	opts   Options
 	holder *exec.Cmd
 	engine *exec.Cmd
 	exited chan struct{}
@@ -34,8 +35,21 @@ const prefix = "ktrdr-lab-"
 // envKey marks every process of a node; its value is the node's folder.
 const envKey = "KTRDR_LAB"
 
+// Options say what is different about a node; the zero value is a node with the machine's
+// own engine.
+type Options struct {
+	// Programs is a folder with usr/sbin/dockerd, usr/bin/containerd and their like
+	// (scripts/engines.sh prints such). What it lacks, such as runc, is the machine's.
+	Programs string
+	// Flags are added to those of dockerd.
+	Flags []string
+}
+
 // Start makes a node and waits until its engine answers. ctx bounds the start alone.
-func Start(ctx context.Context) (*Node, error) {
+func Start(ctx context.Context) (*Node, error) { return StartWith(ctx, Options{}) }
+
+// StartWith is Start with an engine of another folder, or with other flags.
+func StartWith(ctx context.Context, opts Options) (*Node, error) {
 	if err := available(); err != nil {
 		return nil, err
 	}
@@ -43,7 +57,7 @@ func Start(ctx context.Context) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make folder of a node: %w", err)
 	}
-	n := &Node{Dir: dir, Socket: filepath.Join(dir, "docker.sock")}
+	n := &Node{Dir: dir, Socket: filepath.Join(dir, "docker.sock"), opts: opts}
 	if err := n.boot(ctx); err != nil {
 		return nil, errors.Join(err, n.Close()) //nolint:contextcheck // the end of a node is not bound to its start
 	}
@@ -107,6 +121,17 @@ func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.C
 	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...) //nolint:gosec // tests name the programs
 	cmd.Env = n.environ()
 	return cmd
+}
+
+// Path is PATH with the engine's own programs first. dockerd starts containerd by it, and
+// containerd its shim.
+func (n *Node) Path() string {
+	path := os.Getenv("PATH")
+	if n.opts.Programs == "" {
+		return path
+	}
+	own := []string{filepath.Join(n.opts.Programs, "usr/sbin"), filepath.Join(n.opts.Programs, "usr/bin"), path}
+	return strings.Join(own, string(os.PathListSeparator))
 }
 
 // Run runs a program on the node and returns what it said.
