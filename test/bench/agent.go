@@ -69,6 +69,7 @@ func (a *agent) start(b *bench) error {
 	}
 	a.cmd = exec.Command(b.agent, "run", "--config", config)
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
+	endWithUs(a.cmd)
 	return a.cmd.Start()
 }
 

@@ -65,13 +65,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	defer unlock()
 	b := &bench{options: opts, engine: newEngine(opts.socket), log: stderr}
-	defer b.engine.sweepAll(ctx)
+	defer b.leave(ctx)
 	b.engine.sweepAll(ctx) // what an aborted run left
+	sweepFolders()
 	if b.dir, err = os.MkdirTemp("", "ktrdr-bench-"); err != nil {
 		fmt.Fprintln(stderr, "bench:", err)
 		return 1
 	}
-	defer func() { _ = os.RemoveAll(b.dir) }()
 	if err := b.prepare(ctx); err != nil {
 		fmt.Fprintln(stderr, "bench:", err)
 		return 1

@@ -36,10 +36,7 @@ func (b *bench) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	spec := image.Catalog()[0]
-	spec.Tags = []string{imageTag}
-	spec.Config.Healthcheck = nil
-	if _, err := image.Build(ctx, image.Options{Host: "unix://" + b.socket, Specs: []image.Spec{spec}, Program: program}); err != nil {
+	if _, err := image.Build(ctx, image.Options{Host: "unix://" + b.socket, Specs: images(), Program: program}); err != nil {
 		return fmt.Errorf("make the image: %w", err)
 	}
 	if !b.withCompose {
@@ -50,6 +47,14 @@ func (b *bench) prepare(ctx context.Context) error {
 		b.say("SKIPPED: docker compose can't be built, so nothing is compared with it: %v", err)
 	}
 	return nil
+}
+
+// images is the one image: the demonstration's without its healthcheck.
+func images() []image.Spec {
+	spec := image.Catalog()[0]
+	spec.Tags = []string{imageTag}
+	spec.Config.Healthcheck = nil
+	return []image.Spec{spec}
 }
 
 func goBuild(ctx context.Context, path string, args ...string) error {

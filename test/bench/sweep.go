@@ -3,10 +3,14 @@ package main
 import (
 	"context"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"ktrdr.io/fleet/test/demo/image"
 )
 
 // What marks everything that this program makes, or lets others make.
@@ -60,6 +64,23 @@ func (e *engine) sweepContainers(ctx context.Context) {
 		}
 	}
 	_ = g.Wait()
+}
+
+// sweepFolders removes the folders of this run and of aborted ones; lock keeps others away.
+func sweepFolders() {
+	folders, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	for _, folder := range folders {
+		_ = os.RemoveAll(folder)
+	}
+}
+
+// leave removes all that was made, the image included.
+func (b *bench) leave(ctx context.Context) {
+	b.engine.sweepAll(ctx)
+	sweepFolders()
+	if _, err := image.Remove(context.WithoutCancel(ctx), image.Options{Host: "unix://" + b.socket, Specs: images()}); err != nil {
+		b.say("bench: %v", err)
+	}
 }
 
 // sweepAll is sweep with a time limit of its own, so that it works after an interrupt.

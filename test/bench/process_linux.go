@@ -1,10 +1,16 @@
 package main
 
 import (
+	"os/exec"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// endWithUs lets the kernel kill the agent when this program is killed: one that stays would
+// go on to repair the containers that the next run removes.
+func endWithUs(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
 // awaitExit opens a pidfd and returns a channel that gets the time at which it told that
 // the process is gone.
