@@ -21,6 +21,7 @@ func (b *builder) classify(s *slot) {
 		return
 	}
 	var current []*api.Container
+	var misfit fit
 	for _, c := range s.found {
 		switch fit := b.fits(s, c); {
 		case fit.undecided:
@@ -31,16 +32,27 @@ func (b *builder) classify(s *slot) {
 			s.adopt = s.adopt || fit.adopt
 		default:
 			s.obsolete = append(s.obsolete, c)
-			if s.cause == "" {
-				s.cause, s.diff = fit.cause, fit.diff
+			if pick(s.obsolete, s.rep.Name) == c {
+				misfit = fit
 			}
 		}
 	}
+	s.cause, s.diff = misfit.cause, misfit.diff
+	leading(s.obsolete, pick(s.obsolete, s.rep.Name))
 	s.keeper = pick(current, s.rep.Name)
 	for _, c := range current {
 		if c != s.keeper {
 			s.obsolete = append(s.obsolete, c)
 		}
+	}
+}
+
+// leading moves first to the front: what a new container supersedes is the one that
+// served, not what an interrupted change left behind.
+func leading(list []*api.Container, first *api.Container) {
+	if i := slices.Index(list, first); i > 0 {
+		copy(list[1:i+1], list[:i])
+		list[0] = first
 	}
 }
 
@@ -118,7 +130,7 @@ func (b *builder) fitsSecrets(s *slot, c *api.Container) fit {
 // containers of Compose and of older hash versions are taken over without a restart.
 func (b *builder) fitsByEffect(s *slot, c *api.Container) fit {
 	if s.image == nil {
-		return fit{cause: "configuration changed"}
+		return fitWithoutImage(s, c)
 	}
 	diff := Diff(c.Spec, Effective(s.rep.Spec, s.image))
 	byHash := c.SpecHash() != ""
@@ -138,6 +150,15 @@ func (b *builder) fitsByEffect(s *slot, c *api.Container) fit {
 		return fit{undecided: true}
 	}
 	return fitOf(append(openedDiff(diff, c), filesDiff(s.rep, c)...))
+}
+
+// fitWithoutImage: before the image is here, only its name can be compared.
+func fitWithoutImage(s *slot, c *api.Container) fit {
+	have, want := imageName(c.Image), imageName(s.rep.Spec.Image)
+	if have == want || isImageID(c.Image) {
+		return fit{cause: "configuration changed"}
+	}
+	return fit{cause: "image changed", diff: []FieldDiff{{Path: "image", Have: c.Image, Want: s.rep.Spec.Image}}}
 }
 
 func fitOf(diff []FieldDiff) fit {

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"ktrdr.io/fleet/pkg/api"
@@ -34,12 +35,13 @@ func (b *builder) createAndStart(s *slot, gate gate) {
 	}
 	created := b.add(op)
 	s.ops++
-	b.startNew(s, gate, launch{created: created, temporary: name != s.rep.Name})
+	b.startNew(s, gate, launch{created: created, name: name, temporary: name != s.rep.Name})
 }
 
 // launch is how far a new container has come.
 type launch struct {
 	created   string // key of its creation; empty when it exists
+	name      string // that it is created under; empty when it exists
 	temporary bool   // it still has a temporary name
 	needs     []string
 }
@@ -52,18 +54,33 @@ func (b *builder) startNew(s *slot, gate gate, l launch) {
 	copied := b.copyFiles(s, l.created)
 	if s.startFirst() {
 		b.startOp(s, append(before, copied), "")
-		removed := b.retire(s, append([]string{s.ready}, b.updateNeeds(s)...))
-		b.renameOp(s, l, removed)
+		b.renameOp(s, l, b.retireLast(s))
 		return
 	}
 	stops := append(append([]string(nil), before...), copied)
 	stops = append(stops, b.pendingPulls()...)
 	stops = append(stops, b.updateNeeds(s)...)
-	stops = append(stops, b.stopDependents(s)...)
+	stops = append(stops, b.stopDependents(s, stops)...)
 	removed := b.retire(s, stops)
 	renamed := b.renameOp(s, l, removed)
 	needs := append(append(before, copied, renamed), removed...)
 	b.startOp(s, needs, "")
+}
+
+// retireLast ends the containers that a slot with start-first replaces: after the new one
+// is ready and everything is pulled. Services that restart with it start again only once
+// the old one is gone.
+func (b *builder) retireLast(s *slot) []string {
+	if len(s.obsolete) == 0 {
+		return nil
+	}
+	first := append(append([]string{s.ready}, b.pendingPulls()...), b.updateNeeds(s)...)
+	replaced := slices.ContainsFunc(s.obsolete, isUp)
+	removed := b.retire(s, append(first, b.stopDependents(s, first)...))
+	if replaced && slices.ContainsFunc(b.slots, func(other *slot) bool { return restartsWith(other.svc, s.svc.Name) }) {
+		s.started, s.ready = removed[0], removed[0]
+	}
+	return removed
 }
 
 // objectNeeds are the networks and volumes that have to be made first.
@@ -112,13 +129,12 @@ func (b *builder) renameOp(s *slot, l launch, removed []string) string {
 		needs = append(needs, string(Remove)+"/"+shortID(holder.ID))
 	}
 	op := Op{
-		Key: string(Rename) + "/" + s.rep.Name, Kind: Rename, Object: s.rep.Name, Service: s.svc.Name,
+		Key: string(Rename) + "/" + s.rep.Name, Kind: Rename, Object: l.name, Service: s.svc.Name,
 		Cause: "takes its final name", Needs: needs, NewName: s.rep.Name,
 	}
 	if s.keeper != nil {
 		op.ID = s.keeper.ID
 		op.Object = s.keeper.Name
-		op.Cause = fmt.Sprintf("its name is %q", s.rep.Name)
 	}
 	s.ops++
 	return b.add(op)
@@ -137,7 +153,7 @@ func (b *builder) startOp(s *slot, needs []string, cause string) {
 		op.NotBefore = zeroIfPast(startNotBefore(s.keeper), b.in.Now)
 	}
 	if op.Cause == "" {
-		op.Cause = "container is not started"
+		op.Cause = endCause(s.keeper)
 	}
 	s.ops++
 	s.started = b.add(op)
@@ -153,6 +169,20 @@ func (b *builder) startOp(s *slot, needs []string, cause string) {
 			Key: string(Hook) + "/" + s.rep.Name, Kind: Hook, Object: s.rep.Name, Service: s.svc.Name,
 			Cause: "post_start", Needs: []string{s.started}, Replica: s.rep, Wanted: s.svc,
 		})
+	}
+}
+
+// endCause says why a container has to be started; nil is one that is yet to be created.
+func endCause(c *api.Container) string {
+	switch {
+	case c == nil || c.StartedAt.IsZero():
+		return "container is not started"
+	case c.OOMKilled:
+		return fmt.Sprintf("container ran out of memory (exit code %d)", c.ExitCode)
+	case c.Facts.Interrupted:
+		return fmt.Sprintf("container was stopped (exit code %d)", c.ExitCode)
+	default:
+		return fmt.Sprintf("container ended with exit code %d", c.ExitCode)
 	}
 }
 

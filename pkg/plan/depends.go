@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"ktrdr.io/fleet/pkg/api"
 )
@@ -104,12 +105,10 @@ func problemText(p *problem) string {
 
 // stopDependents stops services that asked for it (depends_on.restart) before what they
 // depend on is replaced. They start again by themselves once it runs.
-func (b *builder) stopDependents(s *slot) []string {
-	replaced := false
-	for _, c := range s.obsolete {
-		replaced = replaced || isUp(c)
-	}
-	if !replaced {
+//
+// They are stopped no earlier than it is: first has to happen before.
+func (b *builder) stopDependents(s *slot, first []string) []string {
+	if !slices.ContainsFunc(s.obsolete, isUp) {
 		return nil
 	}
 	var needs []string
@@ -119,7 +118,7 @@ func (b *builder) stopDependents(s *slot) []string {
 		}
 		for _, c := range other.found {
 			if isUp(c) {
-				needs = append(needs, b.stop(c, other.svc.Name, fmt.Sprintf("service %q is replaced (depends_on.restart)", s.svc.Name), s.imageNeeds))
+				needs = append(needs, b.stop(c, other.svc.Name, fmt.Sprintf("service %q is replaced (depends_on.restart)", s.svc.Name), first))
 			}
 		}
 	}

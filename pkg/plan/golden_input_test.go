@@ -144,6 +144,11 @@ func goldenStack(d *scenarioStack) *api.Stack {
 				s.Spec.Endpoints = []api.Endpoint{{Network: n.Name, Aliases: []string{s.Name}}}
 			}
 		}
+		for _, m := range s.Spec.Mounts {
+			if m.Repo != nil {
+				m.Repo.Path = "stacks/s" + m.Target
+			}
+		}
 		for n := 1; n <= scale; n++ {
 			svc.Replicas = append(svc.Replicas, api.Replica{
 				Number: n, Name: fmt.Sprintf("p-%s-%d", svc.Name, n), Spec: s.Spec, SpecHash: s.Spec.Hash(), SecretRefs: specRefs(s.Spec),

@@ -12,9 +12,13 @@ func (b *builder) resolveImage(s *slot) {
 	ref := s.rep.Spec.Image
 	img := b.obs.Images[ref]
 	if img == nil || img.Stale {
+		cause := "images of the engine changed"
+		if img == nil {
+			cause = "was not looked up yet"
+		}
 		key := b.add(Op{
 			Key: string(Resolve) + "/" + ref, Kind: Resolve, Object: ref,
-			Service: s.svc.Name, Cause: "what the reference stands for may have changed", Replica: s.rep,
+			Service: s.svc.Name, Cause: cause, Replica: s.rep,
 		})
 		s.imageNeeds = append(s.imageNeeds, key)
 	}

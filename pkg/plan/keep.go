@@ -35,26 +35,41 @@ func (b *builder) keep(s *slot, gate gate) {
 			message: fmt.Sprintf("container ended with exit code %d and is being restarted by the engine (%d times so far); see its log", c.ExitCode, c.Restarts),
 		}
 	case api.StateRunning, api.StateRemoving, api.StateDead: // the last two never fit a spec
-		b.keepRunning(s)
+		b.keepRunning(s, append(gate.needs, endpoints...))
 	}
 	if len(endpoints) > 0 {
 		s.ops++
 	}
-	removed := b.retire(s, nil)
+	var removed []string
+	if s.startFirst() {
+		removed = b.retireLast(s)
+	} else {
+		removed = b.retire(s, nil)
+	}
 	b.renameOp(s, launch{temporary: c.Name != s.rep.Name}, removed)
 }
 
 func (b *builder) awaitRestart(s *slot) string {
+	cause := "the engine restarts it"
+	if s.keeper.Facts.Dead {
+		cause = "its process is gone, the engine has yet to say so"
+	}
 	return b.add(Op{
 		Key: "await-restart/" + s.rep.Name, Kind: Probe, Object: s.rep.Name, Service: s.svc.Name, ID: s.keeper.ID,
-		Cause: "the engine restarts it", Passive: true, Replica: s.rep, Wanted: s.svc,
+		Cause: cause, Passive: true, Replica: s.rep, Wanted: s.svc,
 	})
 }
 
-func (b *builder) keepRunning(s *slot) {
+// keepRunning looks after a container that runs. needs are what it has to wait for, should
+// it be stopped by this plan for the sake of a network or a dependency.
+func (b *builder) keepRunning(s *slot, needs []string) {
 	c := s.keeper
 	if c.Facts.Dead {
 		s.started, s.ready = b.awaitRestart(s), b.awaitRestart(s)
+		return
+	}
+	if i, stopped := b.keys[string(Stop)+"/"+shortID(c.ID)]; stopped {
+		b.startOp(s, append([]string{b.plan.Ops[i].Key}, needs...), "it is stopped before")
 		return
 	}
 	if cause := b.staleNamespace(s); cause != "" {
@@ -87,7 +102,7 @@ func (b *builder) explainExit(s *slot) {
 			waiting: true, reason: api.ReasonEngineFailed,
 			message: fmt.Sprintf("the engine could not start it: %s", c.Error),
 		}
-	case c.Facts.Starts > 1:
+	case c.Facts.Starts > 1 && c.FinishedAt.Sub(c.StartedAt) < stable:
 		s.degraded = &problem{
 			waiting: true, reason: api.ReasonCrashLoop,
 			message: fmt.Sprintf("container ended with exit code %d after %s, %d starts so far; see its log",

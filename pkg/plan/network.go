@@ -85,14 +85,18 @@ func (b *builder) createNetwork(spec *api.NetworkSpec, cause string, needs []str
 // replaceNetwork detaches what is attached, removes the network and makes it anew. The
 // containers are stopped first, because an address can't change under a running process.
 func (b *builder) replaceNetwork(st *networkState, old *api.Network) {
-	st.replaced = old
-	var detached []string
-	for _, c := range b.attachedTo(old.ID) {
+	attached := b.attachedTo(old.ID)
+	for _, c := range attached {
 		if owner(b.stack, c) == foreign {
+			st.id = old.ID // stays in use; nobody is stopped for what can't be done
 			st.problem = &problem{reason: api.ReasonNetworkDiverged, message: fmt.Sprintf(
 				"network %q has to be made anew, but container %q, which is not part of this stack, is attached: disconnect it", old.Name, c.Name)}
 			return
 		}
+	}
+	st.replaced = old
+	var detached []string
+	for _, c := range attached {
 		var needs []string
 		if isUp(c) {
 			needs = append(needs, b.stop(c, c.Labels[api.LabelService], fmt.Sprintf("network %q is made anew", old.Name), nil))
@@ -136,8 +140,8 @@ func (b *builder) repairEndpoints(s *slot) []string {
 	for i := range s.rep.Spec.Endpoints {
 		ep := &s.rep.Spec.Endpoints[i]
 		st := b.networks[ep.Network]
-		if st == nil {
-			continue
+		if st == nil || st.key == "" && st.id == "" {
+			continue // external and missing: the status says so
 		}
 		if st.key != "" {
 			needs = append(needs, b.connect(s, ep, "", "network is made anew", []string{st.key}))

@@ -34,9 +34,7 @@ func (b *builder) planSlot(s *slot) {
 		b.createAndStart(s, gate)
 		return
 	}
-	if s.adopt && s.keeper.SpecHash() != s.rep.SpecHash {
-		b.adopt(s)
-	}
+	b.adopt(s)
 	b.keep(s, gate)
 }
 
@@ -67,6 +65,7 @@ func (b *builder) finishedJob(s *slot) bool {
 		return false
 	}
 	s.done = true
+	b.adopt(s)
 	if s.svc.Job && b.obs.Jobs[key] != hash {
 		b.add(Op{
 			Key: string(RecordJob) + "/" + key, Kind: RecordJob, Object: s.rep.Name, Service: s.svc.Name,
@@ -93,27 +92,36 @@ func runsOnce(s *slot) bool {
 // preflight checks all that has to hold before anything of the slot is touched.
 func (b *builder) preflight(s *slot, gate gate) *problem {
 	running := s.keeper != nil && isUp(s.keeper) && len(s.obsolete) == 0
+	prob := b.objectsMissing(s)
+	if prob == nil {
+		prob = b.mountsMissing(s)
+	}
+	if prob != nil && running {
+		s.degraded = prob
+		return nil
+	}
+	if prob == nil && !running {
+		prob = gate.problem
+	}
+	if prob == nil {
+		prob = b.nameTaken(s)
+	}
+	return prob
+}
+
+// objectsMissing reports the first network or volume that the slot can't have.
+func (b *builder) objectsMissing(s *slot) *problem {
 	for _, ep := range s.rep.Spec.Endpoints {
-		if st := b.networks[ep.Network]; st != nil && st.problem != nil && !running {
+		if st := b.networks[ep.Network]; st != nil && st.problem != nil {
 			return st.problem
 		}
 	}
 	for _, m := range s.rep.Spec.Mounts {
-		if prob := b.blocked[m.Source]; m.Type == api.MountVolume && prob != nil && !running {
+		if prob := b.blocked[m.Source]; m.Type == api.MountVolume && prob != nil {
 			return prob
 		}
 	}
-	if prob := b.mountsMissing(s); prob != nil {
-		if running {
-			s.degraded = prob
-			return nil
-		}
-		return prob
-	}
-	if gate.problem != nil && !running {
-		return gate.problem
-	}
-	return b.nameTaken(s)
+	return nil
 }
 
 // nameTaken reports a foreign container that has the name.
@@ -157,7 +165,7 @@ func (b *builder) mountsMissing(s *slot) *problem {
 // protectObsolete blocks the slot when data would go with a container it replaces.
 func (b *builder) protectObsolete(s *slot) {
 	for _, c := range s.obsolete {
-		if s.keeper != nil && c.Name != s.rep.Name && !isUp(c) && c.StartedAt.IsZero() {
+		if !isUp(c) && c.StartedAt.IsZero() {
 			continue // never ran: holds nothing
 		}
 		prob, measure := b.protect(c, s.svc.Protection)
@@ -171,7 +179,11 @@ func (b *builder) protectObsolete(s *slot) {
 	}
 }
 
+// adopt remembers the keeper as one of the wanted spec, where only its effect says so.
 func (b *builder) adopt(s *slot) {
+	if !s.adopt || s.keeper.SpecHash() == s.rep.SpecHash {
+		return
+	}
 	s.ops++
 	b.add(Op{
 		Key: string(Adopt) + "/" + shortID(s.keeper.ID), Kind: Adopt, Object: s.keeper.Name, ID: s.keeper.ID,
@@ -198,7 +210,11 @@ func (b *builder) retire(s *slot, first []string) []string {
 func (b *builder) stopAndRemove(c *api.Container, svc *api.Service, cause string, first []string) string {
 	needs := first
 	if isUp(c) {
+		_, stopped := b.keys[string(Stop)+"/"+shortID(c.ID)]
 		needs = []string{b.stop(c, svc.Name, cause, first)}
+		if stopped { // for another reason, which does not wait for first
+			needs = append(needs, first...)
+		}
 	}
 	return b.add(Op{
 		Key: string(Remove) + "/" + shortID(c.ID), Kind: Remove, Object: c.Name, ID: c.ID, Service: svc.Name,

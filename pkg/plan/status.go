@@ -1,9 +1,7 @@
 package plan
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
 	"ktrdr.io/fleet/pkg/api"
 )
@@ -120,11 +118,13 @@ func (b *builder) judge(s *slot, st *api.ServiceStatus) {
 	case s.done && s.ops == 0:
 		st.Converged, st.Reason, st.State = true, api.ReasonConverged, "completed"
 	case s.keeper == nil || s.ops > 0 || s.keeper.State != api.StateRunning:
-		st.Reason = api.ReasonProgressing
+		st.Reason, st.Message = api.ReasonProgressing, b.next(s)
 	case s.keeper.Facts.Unresponsive:
 		st.Reason, st.Message = api.ReasonContainerHung, "the engine does not answer about this container; it is left alone"
 	case !healthy(s.svc, s.keeper):
-		st.Reason = api.ReasonProgressing
+		st.Reason, st.Message = api.ReasonProgressing, b.next(s)
+	case s.svc.Job:
+		st.Reason, st.Message = api.ReasonProgressing, "the job runs"
 	default:
 		st.Converged, st.Reason = true, api.ReasonConverged
 	}
@@ -136,6 +136,23 @@ func (b *builder) judge(s *slot, st *api.ServiceStatus) {
 	}
 }
 
+// next is the first operation that the slot waits for.
+func (b *builder) next(s *slot) string {
+	for i := range b.plan.Ops {
+		if op := &b.plan.Ops[i]; op.Service == s.svc.Name && (op.Replica == nil || op.Replica == s.rep) {
+			return "next is " + op.head()
+		}
+	}
+	return ""
+}
+
+// failed returns what is remembered of an operation. What failed for good with another
+// revision says nothing about this one.
+func (b *builder) failed(key string) (api.Failure, bool) {
+	f, ok := b.obs.Failures[key]
+	return f, ok && (f.Class != api.Terminal || f.Revision == b.in.Revision)
+}
+
 // failureOf finds a remembered failure of an operation for the slot.
 func (b *builder) failureOf(s *slot) (api.Failure, string) {
 	if len(b.obs.Failures) == 0 {
@@ -143,7 +160,7 @@ func (b *builder) failureOf(s *slot) (api.Failure, string) {
 	}
 	for _, op := range b.plan.Ops {
 		mine := op.Service == s.svc.Name && (op.Replica == nil || op.Replica == s.rep) || op.Object == s.rep.Spec.Image
-		if f, ok := b.obs.Failures[op.Key]; ok && mine {
+		if f, ok := b.failed(op.Key); ok && mine {
 			return f, op.Key
 		}
 	}
@@ -153,7 +170,7 @@ func (b *builder) failureOf(s *slot) (api.Failure, string) {
 func (b *builder) failureConditions() []api.Condition {
 	var list []api.Condition
 	for _, op := range b.plan.Ops {
-		f, ok := b.obs.Failures[op.Key]
+		f, ok := b.failed(op.Key)
 		if !ok {
 			continue
 		}
@@ -196,7 +213,7 @@ func (b *builder) summarise(st *api.StackStatus) {
 			st.Message += ": " + waiting
 		}
 	case b.changes() > 0:
-		st.Reason, st.Message = api.ReasonProgressing, fmt.Sprintf("%d operations left", b.changes())
+		st.Reason, st.Message = api.ReasonProgressing, count(b.changes())+" left"
 	case slices.ContainsFunc(st.Conditions, func(c api.Condition) bool { return c.Type == api.ConditionBlocked }):
 		st.Reason, st.Message = st.Conditions[0].Reason, st.Conditions[0].Message
 	default:
@@ -213,44 +230,4 @@ func (b *builder) changes() int {
 		}
 	}
 	return n
-}
-
-// String prints an operation as one line: what, why, what changes, what it waits for.
-func (op *Op) String() string {
-	var out strings.Builder
-	fmt.Fprintf(&out, "%s %s: %s", op.Kind, op.Object, op.Cause)
-	for _, d := range op.Diff {
-		fmt.Fprintf(&out, "\n    %s: %s -> %s", d.Path, d.Have, d.Want)
-	}
-	return out.String()
-}
-
-// String prints the plan, one operation a line with its needs, for people and golden files.
-func (p *Plan) String() string {
-	if len(p.Ops) == 0 {
-		return fmt.Sprintf("stack %s: nothing to do\n", p.Stack)
-	}
-	index := map[string]int{}
-	var out strings.Builder
-	fmt.Fprintf(&out, "stack %s: %d operations\n", p.Stack, len(p.Ops))
-	for i := range p.Ops {
-		op := &p.Ops[i]
-		index[op.Key] = i + 1
-		fmt.Fprintf(&out, "%3d. %s", i+1, op.String())
-		if len(op.Needs) > 0 {
-			after := make([]string, 0, len(op.Needs))
-			for _, n := range op.Needs {
-				after = append(after, fmt.Sprint(index[n]))
-			}
-			fmt.Fprintf(&out, " (after %s)", strings.Join(after, ", "))
-		}
-		switch {
-		case op.Stalled:
-			out.WriteString(" [stalled until the desired state changes]")
-		case !op.NotBefore.IsZero():
-			fmt.Fprintf(&out, " [not before %s]", op.NotBefore.UTC().Format("15:04:05"))
-		}
-		out.WriteByte('\n')
-	}
-	return out.String()
 }
