@@ -120,10 +120,19 @@ func (f *Fake) exit(c *container, code int) {
 	if restart {
 		f.planRestart(c)
 	}
+	// Newer engines tell of a stop before the death, older ones after it.
+	if f.rng.IntN(2) == 0 {
+		c.tellEnd()
+	}
 	f.emitContainer(c, "die", "exitCode", strconv.Itoa(code))
 	for _, name := range c.networkNames() {
 		f.emitEndpoint(c, name, "disconnect")
 	}
+	c.tellEnd()
+}
+
+// tellEnd tells, once, those who wait for the end of the process.
+func (c *container) tellEnd() {
 	for _, do := range c.onExit {
 		do()
 	}

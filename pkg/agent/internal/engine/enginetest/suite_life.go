@@ -101,7 +101,13 @@ func checkEvents(t *testing.T, s *Subject) {
 		"start", "rename", "kill", "die", "destroy",
 	}
 	eventually(t, "event destroy", func() bool { return len(seen()) >= len(want) })
-	if diff := cmp.Diff(want, seen()); diff != "" {
+	got := seen()
+	// Engines tell of the stop when they know that the process has ended, some of them
+	// before they tell of its death: 20.10 after it, 26.1 and 28.5 before.
+	if at := slices.Index(got, "stop"); at >= 0 && at+1 < len(got) && got[at+1] == "die" {
+		got[at], got[at+1] = "die", "stop"
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("actions (-want +got):\n%s", diff)
 	}
 }
