@@ -113,7 +113,9 @@ func pullFailure(err, cause error) error {
 	case containsAny(text, "unauthorized", "denied", "no basic auth credentials", "authentication required", "incorrect username or password"):
 		failure.Class, failure.Reason = api.Waiting, api.ReasonImageDenied
 		failure.Err = &withSentinel{ErrDenied, detail}
-	case containsAny(text, "manifest unknown", "not found", "no matching manifest", "repository name not known", "name unknown") &&
+	// The codes in capitals come from registries that don't declare their answer as JSON:
+	// engines from 23 on then quote it.
+	case containsAny(text, "manifest unknown", "manifest_unknown", "not found", "no matching manifest", "repository name not known", "name unknown", "name_unknown") &&
 		!containsAny(text, "no such host", "dial tcp"):
 		// It may be there in a minute: a tag is often deployed before its build has ended.
 		failure.Class, failure.Reason = api.Waiting, api.ReasonImageMissing

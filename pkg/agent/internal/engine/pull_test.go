@@ -26,6 +26,8 @@ func TestPullFailures(t *testing.T) {
 		reason        api.Reason
 	}{
 		{"no manifest", "manifest for example.org/i:1 not found: manifest unknown: manifest unknown", 404, engine.ErrNotFound, api.Waiting, api.ReasonImageMissing},
+		{"no manifest, of a registry that does not say JSON", `unknown: {"errors":[{"code":"MANIFEST_UNKNOWN","message":"Unknown manifest"}]}`, 500, engine.ErrNotFound, api.Waiting, api.ReasonImageMissing},
+		{"no repository, of a registry that does not say JSON", `unknown: {"errors":[{"code":"NAME_UNKNOWN","message":"Unknown name"}]}`, 500, engine.ErrNotFound, api.Waiting, api.ReasonImageMissing},
 		{"hub denies", "pull access denied for i, repository does not exist or may require 'docker login': denied", 404, engine.ErrDenied, api.Waiting, api.ReasonImageDenied},
 		{"registry denies", "Get https://example.org/v2/: unauthorized: authentication required", 500, engine.ErrDenied, api.Waiting, api.ReasonImageDenied},
 		{"no credentials", "Head https://example.org/v2/i/manifests/1: no basic auth credentials", 500, engine.ErrDenied, api.Waiting, api.ReasonImageDenied},
