@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"testing"
@@ -48,6 +49,7 @@ type scenario struct {
 	Mounts     map[string]api.MountState     `json:"mounts"`
 	Failures   map[string]api.Failure        `json:"failures"`
 	Done       []string                      `json:"done"` // containers of jobs that are recorded
+	Jobs       map[string]string             `json:"jobs"` // records of other hashes
 	Hold       *api.Hold                     `json:"hold"`
 }
 
@@ -118,6 +120,7 @@ func scenarioInput(t *testing.T, archive *txtar.Archive) plan.Input {
 	if sc.told.Hold != nil {
 		sc.in.Observed.Holds["s"] = *sc.told.Hold
 	}
+	maps.Copy(sc.in.Observed.Jobs, sc.told.Jobs)
 	sc.images()
 	sc.objects()
 	sc.containers()
