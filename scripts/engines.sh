@@ -82,6 +82,8 @@ fetch() (
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { say "no apt-get or dpkg-deb here"; return 1; }
     uri=$(mirror) || return 1
     mkdir -p "$cache"
+    # What a killed run has left.
+    find "$cache" -maxdepth 1 -name '.fetch-*' -mmin +120 -exec rm -rf {} +
     work=$(mktemp -d "$cache/.fetch-XXXXXX") || return 1
     trap 'rm -rf "$work"' EXIT
     configure "$suite" "$uri"
@@ -95,7 +97,8 @@ fetch() (
         for deb in "$work"/*.deb; do
             dpkg-deb --extract "$deb" "$work/root" || { say "$deb can't be unpacked"; return 1; }
         done
-        "$work/root/usr/sbin/dockerd" --version >&2 || { say "dockerd of $suite does not run on this machine"; return 1; }
+        { "$work/root/usr/sbin/dockerd" --version && "$work/root/usr/bin/containerd" --version; } >&2 ||
+            { say "the programs of $suite do not run on this machine"; return 1; }
         # The last step: a folder of this name is whole.
         mv -T "$work/root" "$folder" 2>/dev/null || [[ -d $folder ]] || { say "$folder can't be written"; return 1; }
     fi

@@ -61,6 +61,9 @@ func TestEngines(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: -short: newer engines take minutes")
 	}
+	if os.Getuid() != 0 {
+		missing(t, "nodes with engines of their own need root")
+	}
 	if err := lab.Sweep(); err != nil {
 		t.Fatalf("remove nodes of an aborted run: %v", err)
 	}
@@ -100,8 +103,8 @@ func fetch(t *testing.T) (folders map[string]string, said string) {
 	cmd := exec.CommandContext(ctx, module+"/scripts/engines.sh")
 	var out, complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaints
-	var exit *exec.ExitError
-	if err := cmd.Run(); err != nil && (!errors.As(err, &exit) || exit.ExitCode() < 3) {
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() < 3) {
 		t.Fatalf("scripts/engines.sh: %v: %s", err, &complaints)
 	}
 	folders = map[string]string{}
@@ -202,4 +205,30 @@ func failures(out string) string {
 		}
 	}
 	return strings.Join(kept, "")
+}
+
+// TestFetchOfNothing: what can't be had has an exit code of its own and a reason.
+func TestFetchOfNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: -short: it asks the mirror of Debian")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), fetchLimit)
+	defer cancel()
+	for _, args := range [][]string{{"nosuchrelease"}, {"--refresh", "nosuchrelease"}} {
+		cmd := exec.CommandContext(ctx, module+"/scripts/engines.sh", args...) //nolint:gosec // names of this file
+		cache := t.TempDir()
+		cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+cache)
+		var out, complaints bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &complaints
+		err := cmd.Run()
+		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 4 {
+			t.Errorf("%v: %v, want exit code 4", args, err)
+		}
+		if out.Len() > 0 || !strings.Contains(complaints.String(), "nosuchrelease can't be had") {
+			t.Errorf("%v: printed %q, said %q", args, &out, &complaints)
+		}
+		if left, err := filepath.Glob(filepath.Join(cache, "ktrdr-fleet/engines/.fetch-*")); err != nil || len(left) > 0 {
+			t.Errorf("%v: left over: %v %v", args, left, err)
+		}
+	}
 }

@@ -31,10 +31,9 @@ func (n *Node) StartEngine(ctx context.Context) error {
 	defer logFile.Close() //nolint:errcheck // the engine has its own descriptor
 	in := func(name string) string { return filepath.Join(n.Dir, name) }
 	// Not bound to ctx: it outlives the start.
-	cmd := n.Command(context.WithoutCancel(ctx), "dockerd", append([]string{
+	cmd := n.Command(context.WithoutCancel(ctx), "dockerd",
 		"--config-file", in("daemon.json"), "--data-root", in("data"), "--exec-root", in("exec"), "--pidfile", in("docker.pid"),
-		"--host", "unix://" + n.Socket, "--cgroup-parent", "/" + filepath.Base(n.Dir), "--shutdown-timeout", "5",
-	}, n.opts.Flags...)...)
+		"--host", "unix://"+n.Socket, "--cgroup-parent", "/"+filepath.Base(n.Dir), "--shutdown-timeout", "5")
 	cmd.Env = append(cmd.Env, "PATH="+n.Path())
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	if err := cmd.Start(); err != nil {

@@ -41,14 +41,12 @@ type Options struct {
 	// Programs is a folder with usr/sbin/dockerd, usr/bin/containerd and their like
 	// (scripts/engines.sh prints such). What it lacks, such as runc, is the machine's.
 	Programs string
-	// Flags are added to those of dockerd.
-	Flags []string
 }
 
 // Start makes a node and waits until its engine answers. ctx bounds the start alone.
 func Start(ctx context.Context) (*Node, error) { return StartWith(ctx, Options{}) }
 
-// StartWith is Start with an engine of another folder, or with other flags.
+// StartWith is Start with an engine of another folder.
 func StartWith(ctx context.Context, opts Options) (*Node, error) {
 	if err := available(); err != nil {
 		return nil, err
