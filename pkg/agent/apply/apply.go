@@ -158,10 +158,7 @@ func (x *Executor) changeContainer(ctx context.Context, op plan.Op) error {
 	case plan.Stop:
 		return x.stop(ctx, op)
 	case plan.Restart:
-		x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) {
-			f.UnhealthyRestarts++
-			f.LastUnhealthyRestart = x.now()
-		})
+		x.countUnhealthy(op.ID)
 		return e.Restart(ctx, engine.StopRequest{ID: op.ID, Grace: op.Grace})
 	case plan.Remove:
 		return e.Remove(ctx, op.ID)
@@ -174,6 +171,19 @@ func (x *Executor) changeContainer(ctx context.Context, op plan.Op) error {
 	default:
 		return fmt.Errorf("operation %q does not change a container", op.Kind)
 	}
+}
+
+// countUnhealthy remembers that a container is restarted for its health, which spaces such
+// restarts; one for another reason (a stale namespace) does not count.
+func (x *Executor) countUnhealthy(id string) {
+	c := x.cfg.World.Snapshot().Containers[id]
+	if c == nil || c.Health != api.HealthUnhealthy && !c.Facts.ProbedUnhealthy {
+		return
+	}
+	x.cfg.Cache.SetFacts(id, func(f *api.ContainerFacts) {
+		f.UnhealthyRestarts++
+		f.LastUnhealthyRestart = x.now()
+	})
 }
 
 // readBack refreshes a container after a call, also after a failed one: the truth may
