@@ -42,8 +42,8 @@ type suite struct {
 func suites() []suite {
 	const (
 		heals  = "TestHeals|TestEditConverges|TestNetworkChangeKeepsAddresses|TestNetworkModeFollows|TestAnonymousVolumesStay"
-		edits  = "TestHooks|TestConfigContent|TestStartFirst|TestSubSecondGrace|TestJobsRunOnce|TestRegistry|TestHomelab"
-		faults = "TestAgentKilled|TestUnhealthyRestarts|TestCrashLoopBacksOff"
+		edits  = "TestHooks|TestConfigContent|TestSubSecondGrace|TestJobsRunOnce|TestRegistry|TestHomelab"
+		faults = "TestEngineFaults|TestAgentKilled|TestUnhealthyRestarts|TestCrashLoopBacksOff"
 	)
 	return []suite{
 		{pkg: "pkg/agent/internal/engine/enginetest", quick: "^TestDockerConforms$", all: "^TestDockerConforms$", proof: "TestDockerConforms"},
