@@ -23,6 +23,7 @@ func checkExitCodes(t *testing.T, s *Subject) {
 	id := s.run(t, s.request("self", "exit", "3"))
 	equal(t, "exit code of its own", s.awaitState(t, id, api.StateExited).ExitCode, 3)
 	id = s.run(t, s.request("term", "serve-until", "7"))
+	s.settle(t, id)
 	require(t, s.Stop(t.Context(), engine.StopRequest{ID: id}))
 	equal(t, "exit code on SIGTERM", s.inspect(t, id).ExitCode, 7)
 	id = s.run(t, s.request("killed"))
@@ -30,11 +31,20 @@ func checkExitCodes(t *testing.T, s *Subject) {
 	equal(t, "exit code on SIGKILL", s.awaitState(t, id, api.StateExited).ExitCode, 137)
 }
 
+// settle lets a program that was just started get to handling its signals: another process
+// of the container, started after it, has run to its end.
+func (s *Subject) settle(t *testing.T, id string) {
+	t.Helper()
+	_, err := s.Exec(t.Context(), engine.ExecRequest{ID: id, Command: []string{Prog, "print"}})
+	require(t, err)
+}
+
 func checkGrace(t *testing.T, s *Subject) {
 	ctx := t.Context()
 	id := s.run(t, s.request("stubborn", "stubborn"))
 	for _, grace := range []time.Duration{300 * time.Millisecond, time.Second} {
 		require(t, s.Start(ctx, id))
+		s.settle(t, id)
 		began := time.Now()
 		require(t, s.Stop(ctx, engine.StopRequest{ID: id, Grace: &grace}))
 		if took := time.Since(began); took < grace || took > grace+5*time.Second {
@@ -48,6 +58,7 @@ func checkGrace(t *testing.T, s *Subject) {
 	own := time.Second
 	r.Spec.StopGrace = &own
 	id = s.run(t, r)
+	s.settle(t, id)
 	began := time.Now()
 	require(t, s.Stop(ctx, engine.StopRequest{ID: id}))
 	if took := time.Since(began); took < own || took > 8*time.Second {
