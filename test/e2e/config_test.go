@@ -102,13 +102,7 @@ services:
 	down := false
 	a.compose(edited(compose, "1"))
 	eventually(t, "replaced", time.Minute, func() bool {
-		up := 0
-		for _, name := range a.on.names(t, a.project) {
-			if c := a.on.container(t, name); c != nil && c.State.Running {
-				up++
-			}
-		}
-		down = down || up == 0
+		down = down || a.on.countRunning(t, a.project) == 0
 		c := a.on.container(t, a.name("web"))
 		return c != nil && c.ID != old.ID && c.State.Running
 	})

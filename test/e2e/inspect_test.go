@@ -135,6 +135,15 @@ func (d docker) names(t testing.TB, project string) []string {
 	return out
 }
 
+// countRunning counts the containers of a project that run, as one answer of the engine has it.
+func (d docker) countRunning(t testing.TB, project string) int {
+	t.Helper()
+	filter := url.QueryEscape(`{"label":["com.docker.compose.project=` + project + `"],"status":["running"]}`)
+	var list []struct{ ID string }
+	d.do(t, http.MethodGet, "/containers/json?filters="+filter, nil, &list)
+	return len(list)
+}
+
 // exec runs a command in a container and returns its exit code and output.
 func (d docker) exec(t testing.TB, name string, command ...string) (int, string) {
 	t.Helper()
