@@ -119,7 +119,9 @@ func wound(t *rapid.T, m *model) {
 		case 1:
 			c.State, c.ExitCode, c.FinishedAt, c.Facts.Interrupted = api.StateExited, 137, m.now, true
 		case 2:
-			c.State = api.StatePaused
+			if c.State == api.StateRunning { // nobody can pause what does not run
+				c.State = api.StatePaused
+			}
 		case 3:
 			c.Name += "-renamed"
 		case 4:
