@@ -48,6 +48,9 @@ func (m *model) run(stack *api.Stack) (*plan.Plan, error) {
 	for range 500 {
 		p := m.build(stack)
 		ready := p.Ready(m.now)
+		if len(ready) == 0 && m.endJobs(stack) {
+			continue
+		}
 		if len(ready) == 0 {
 			if p.WakeAt.IsZero() || len(p.Ops) == 0 && p.Status.Converged {
 				return p, nil
@@ -64,6 +67,22 @@ func (m *model) run(stack *api.Stack) (*plan.Plan, error) {
 		}
 	}
 	return nil, fmt.Errorf("no end after 500 operations; the last ones:\n%s", strings.Join(m.log[len(m.log)-12:], "\n"))
+}
+
+// endJobs lets jobs that run come to their end: a service may become a job while its
+// container runs.
+func (m *model) endJobs(stack *api.Stack) bool {
+	ended := false
+	for id, old := range m.obs.Containers {
+		svc := stack.Service(old.Labels[api.LabelService])
+		if old.Labels[api.LabelStack] != stack.Name || svc == nil || !svc.Job || old.State != api.StateRunning {
+			continue
+		}
+		c := *old
+		c.State, c.ExitCode, c.FinishedAt, c.Facts.Interrupted = api.StateExited, 0, m.now, false
+		m.obs.Containers[id], ended = &c, true
+	}
+	return ended
 }
 
 func (m *model) apply(stack *api.Stack, op plan.Op) error {
