@@ -103,11 +103,7 @@ func (a *Agent) openSecrets() error {
 	if err != nil {
 		return fmt.Errorf("node key: %w", err)
 	}
-	var provider secrets.Provider = noProvider{}
-	if d := a.cfg.Secrets.Dotenv; d != nil {
-		provider = secrets.NewDotenv(d.File)
-	}
-	a.secrets = secrets.New(provider, key)
+	a.secrets = secrets.New(a.cfg.Secrets.open(), key)
 	telemetry.SetRedactor(a.log, a.secrets.Redact)
 	return nil
 }
@@ -133,7 +129,7 @@ func (a *Agent) wire() error {
 		Engine: a.engine, Cache: a.cache, World: a.cache, Memory: memory{a.store}, Secrets: a.secrets,
 		Files: a.files, Checker: checker{}, Log: a.log.With("component", "apply"),
 	})
-	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log})
+	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log, Providers: a.secrets.Providers})
 	a.loop = reconcile.New(reconcile.Config{
 		World: a.cache, Applier: a.exec, Secrets: contract{a.secrets}, Report: a.report,
 		Log: a.log.With("component", "reconcile"), Limits: reconcile.DefaultLimits(),

@@ -82,19 +82,6 @@ type EngineConfig struct {
 	Host string `yaml:"host"`
 }
 
-// SecretsConfig names the provider of secret values.
-type SecretsConfig struct {
-	Dotenv *DotenvConfig `yaml:"dotenv"`
-	// Refresh is the time between looks for changed values. Default 1m.
-	Refresh time.Duration `yaml:"refresh"`
-}
-
-// DotenvConfig reads values from a file, for laptops and demonstrations.
-type DotenvConfig struct {
-	// File must be readable by its owner only.
-	File string `yaml:"file"`
-}
-
 // LogConfig configures the log.
 type LogConfig struct {
 	// Level is debug, info (default), warn or error.
@@ -154,9 +141,7 @@ func (c *Config) Validate() error {
 		}
 	}
 	errs = append(errs, c.Source.validate())
-	if c.Secrets.Refresh < time.Second {
-		errs = append(errs, fmt.Errorf("secrets.refresh: %s is less than 1s", c.Secrets.Refresh))
-	}
+	errs = append(errs, c.Secrets.validate())
 	return errors.Join(errs...)
 }
 

@@ -18,6 +18,8 @@ type NodeStatus struct {
 	Conditions     []Condition   `json:"conditions,omitzero"`
 	Stacks         []StackStatus `json:"stacks"`
 	Mounts         []MountStatus `json:"mounts,omitzero"`
+	// SecretProviders tells how the providers of secrets are doing.
+	SecretProviders []ProviderState `json:"secretProviders,omitzero"`
 }
 
 // Engine describes the container engine of the node.

@@ -16,6 +16,9 @@ type Config struct {
 	Node string
 	// Log gets every event as well. Required.
 	Log *slog.Logger
+	// Providers tells how the providers of secrets are doing, without waiting for
+	// anything; nil when there are none.
+	Providers func() []api.ProviderState
 }
 
 // Report is the newest knowledge about one node. Its methods are safe for concurrent use
@@ -25,6 +28,8 @@ type Report struct {
 	metrics *telemetry.Metrics
 	events  *eventLog
 	started time.Time
+	// providers is nil when there are none.
+	providers func() []api.ProviderState
 
 	mu         sync.Mutex
 	desired    desiredState
@@ -57,8 +62,9 @@ type sourceState struct {
 
 // New returns a report that knows nothing yet.
 func New(cfg Config) *Report {
-	return &Report{
+	r := &Report{
 		node:       cfg.Node,
+		providers:  cfg.Providers,
 		metrics:    telemetry.NewMetrics(telemetry.Build{Version: api.Version, Commit: api.Commit}),
 		events:     newEventLog(cfg.Log.With("node", cfg.Node)),
 		started:    time.Now(),
@@ -66,6 +72,10 @@ func New(cfg Config) *Report {
 		mounts:     map[string]api.MountState{},
 		stacks:     map[string]*stack{},
 	}
+	if cfg.Providers != nil {
+		r.metrics.WatchProviders(measured(cfg.Providers))
+	}
+	return r
 }
 
 // SetDesired notes the desired state that is in force. at is the time of its revision; zero

@@ -30,6 +30,9 @@ func (r *Report) Status() api.NodeStatus {
 		m := r.mounts[path]
 		st.Mounts = append(st.Mounts, api.MountStatus{Path: path, OK: m.OK, Reason: m.Reason, Message: m.Message})
 	}
+	if r.providers != nil {
+		st.SecretProviders = r.providers()
+	}
 	return st
 }
 

@@ -75,7 +75,7 @@ func (d *Dotenv) Resolve(ctx context.Context, refs []string) (map[string]Result,
 func (d *Dotenv) lookup(ref string) Result {
 	parsed, err := api.ParseReference(ref)
 	if err != nil {
-		return Result{Err: &Error{Class: api.Terminal, Reason: api.ReasonInvalid, Err: fmt.Errorf("%w: %w", ErrInvalid, err)}}
+		return Result{Err: invalid("", err)}
 	}
 	keys := dotenvKeys(parsed)
 	for _, key := range keys {

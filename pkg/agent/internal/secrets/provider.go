@@ -61,6 +61,12 @@ func (e *Error) Error() string {
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// invalid is the error of a text that is no reference, or none that the provider knows.
+// The text may be a pasted secret: ref is left empty for one that could not be parsed.
+func invalid(ref string, err error) *Error {
+	return &Error{Ref: ref, Class: api.Terminal, Reason: api.ReasonInvalid, Err: fmt.Errorf("%w: %w", ErrInvalid, err)}
+}
+
 // missing is the error of one reference that only a person, or a change at the provider, can mend.
 func missing(ref string, err error) *Error {
 	return &Error{Ref: ref, Class: api.Waiting, Reason: api.ReasonSecretMissing, Err: err}

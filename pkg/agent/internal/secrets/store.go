@@ -115,6 +115,14 @@ func (s *Store) States() []State {
 	return states
 }
 
+// Providers tells how the providers behind the store are doing; nil when it can't.
+func (s *Store) Providers() []ProviderState {
+	if r, ok := s.provider.(interface{ States() []ProviderState }); ok {
+		return r.States()
+	}
+	return nil
+}
+
 // Retain forgets the references that keep refuses, values included.
 func (s *Store) Retain(keep func(ref string) bool) {
 	s.mu.Lock()
@@ -170,8 +178,12 @@ func (s *Store) resolve(ctx context.Context, refs []string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var failures []error
+	said := map[string]bool{}
 	for _, ref := range refs {
-		if failed := s.take(ref, results, err, now); failed != nil && err == nil {
+		failed := s.take(ref, results, err, now)
+		// A provider that is down is said once, not for each of its references.
+		if failed != nil && err == nil && !said[failed.Error()] {
+			said[failed.Error()] = true
 			failures = append(failures, failed)
 		}
 	}
