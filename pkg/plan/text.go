@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -25,12 +26,13 @@ func (op *Op) head() string {
 func (op *Op) diffText() string {
 	var out strings.Builder
 	for _, d := range op.Diff {
-		fmt.Fprintf(&out, "\n    %s: %s -> %s", d.Path, cmp.Or(d.Have, "(unset)"), cmp.Or(d.Want, "(unset)"))
+		fmt.Fprintf(&out, "\n       %s: %s -> %s", d.Path, cmp.Or(d.Have, "(unset)"), cmp.Or(d.Want, "(unset)"))
 	}
 	return out.String()
 }
 
-// String prints the plan, one operation a line with its needs, for people and golden files.
+// String prints the plan for people and golden files: a numbered line for each operation
+// with its cause and what it comes after, and below it, indented, what differs.
 func (p *Plan) String() string {
 	if len(p.Ops) == 0 {
 		if !p.Status.Converged && p.Status.Reason != "" {
@@ -44,23 +46,32 @@ func (p *Plan) String() string {
 	for i := range p.Ops {
 		op := &p.Ops[i]
 		index[op.Key] = i + 1
-		fmt.Fprintf(&out, "%3d. %s", i+1, op.String())
-		if len(op.Needs) > 0 {
-			after := make([]string, 0, len(op.Needs))
-			for _, n := range op.Needs {
-				after = append(after, fmt.Sprint(index[n]))
-			}
-			fmt.Fprintf(&out, " (after %s)", strings.Join(after, ", "))
-		}
-		switch {
-		case op.Stalled:
-			out.WriteString(" [stalled until the desired state changes]")
-		case !op.NotBefore.IsZero():
-			fmt.Fprintf(&out, " [not before %s]", op.NotBefore.UTC().Format("15:04:05"))
-		}
-		out.WriteByte('\n')
+		fmt.Fprintf(&out, "%3d. %s%s%s%s\n", i+1, op.head(), op.needsText(index), op.waitText(), op.diffText())
 	}
 	return out.String()
+}
+
+// needsText names the operations that come first by their numbers.
+func (op *Op) needsText(index map[string]int) string {
+	if len(op.Needs) == 0 {
+		return ""
+	}
+	after := make([]int, 0, len(op.Needs))
+	for _, n := range op.Needs {
+		after = append(after, index[n])
+	}
+	slices.Sort(after)
+	return " (after " + strings.Trim(strings.ReplaceAll(fmt.Sprint(after), " ", ", "), "[]") + ")"
+}
+
+func (op *Op) waitText() string {
+	switch {
+	case op.Stalled:
+		return " [stalled until the desired state changes]"
+	case !op.NotBefore.IsZero():
+		return fmt.Sprintf(" [not before %s]", op.NotBefore.UTC().Format("15:04:05"))
+	}
+	return ""
 }
 
 func count(operations int) string {
