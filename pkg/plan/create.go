@@ -57,30 +57,20 @@ func (b *builder) startNew(s *slot, gate gate, l launch) {
 		b.renameOp(s, l, b.retireLast(s))
 		return
 	}
-	stops := append(append([]string(nil), before...), copied)
-	stops = append(stops, b.pendingPulls()...)
-	stops = append(stops, b.updateNeeds(s)...)
-	stops = append(stops, b.stopDependents(s, stops)...)
-	removed := b.retire(s, stops)
-	renamed := b.renameOp(s, l, removed)
-	needs := append(append(before, copied, renamed), removed...)
+	first := append(append([]string(nil), before...), copied)
+	first = append(first, b.pendingPulls()...)
+	first = append(first, b.updateNeeds(s)...)
+	first = append(first, b.stopDependents(s, first)...)
+	stopped := b.stopObsolete(s, first)
+	renamed := b.renameOp(s, l, b.makeRoom(s, l, stopped))
+	needs := slices.Concat(before, []string{copied, renamed})
+	for i, c := range s.obsolete {
+		if isUp(c) {
+			needs = append(needs, stopped[i]...)
+		}
+	}
 	b.startOp(s, needs, "")
-}
-
-// retireLast ends the containers that a slot with start-first replaces: after the new one
-// is ready and everything is pulled. Services that restart with it start again only once
-// the old one is gone.
-func (b *builder) retireLast(s *slot) []string {
-	if len(s.obsolete) == 0 {
-		return nil
-	}
-	first := append(append([]string{s.ready}, b.pendingPulls()...), b.updateNeeds(s)...)
-	replaced := slices.ContainsFunc(s.obsolete, isUp)
-	removed := b.retire(s, append(first, b.stopDependents(s, first)...))
-	if replaced && slices.ContainsFunc(b.slots, func(other *slot) bool { return restartsWith(other.svc, s.svc.Name) }) {
-		s.started, s.ready = removed[0], removed[0]
-	}
-	return removed
+	b.removeObsolete(s, stopped, renamed)
 }
 
 // objectNeeds are the networks and volumes that have to be made first.
@@ -120,12 +110,14 @@ func (b *builder) copyFiles(s *slot, created string) string {
 	return b.add(op)
 }
 
-func (b *builder) renameOp(s *slot, l launch, removed []string) string {
-	needs := append([]string{l.created}, removed...)
+// renameOp gives the slot's container its final name once nobody else has it: freed are the
+// keys of operations that see to that, where the plan has any.
+func (b *builder) renameOp(s *slot, l launch, freed []string) string {
 	if !l.temporary {
 		return ""
 	}
-	if holder := b.byName[s.rep.Name]; holder != nil && holder != s.keeper {
+	needs := append([]string{l.created}, freed...)
+	if holder := b.byName[s.rep.Name]; len(freed) == 0 && holder != nil && holder != s.keeper {
 		needs = append(needs, string(Remove)+"/"+shortID(holder.ID))
 	}
 	op := Op{

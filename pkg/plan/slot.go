@@ -192,47 +192,6 @@ func (b *builder) adopt(s *slot) {
 	})
 }
 
-// retire stops and removes what the slot no longer needs and returns the keys of the
-// removals. first has to happen before the stops.
-func (b *builder) retire(s *slot, first []string) []string {
-	var removed []string
-	for _, c := range s.obsolete {
-		cause := s.cause
-		if cause == "" {
-			cause = "duplicate of " + s.rep.Name
-		}
-		removed = append(removed, b.stopAndRemove(c, s.svc, cause, first))
-		s.ops++
-	}
-	return removed
-}
-
-func (b *builder) stopAndRemove(c *api.Container, svc *api.Service, cause string, first []string) string {
-	needs := first
-	if isUp(c) {
-		_, stopped := b.keys[string(Stop)+"/"+shortID(c.ID)]
-		needs = []string{b.stop(c, svc.Name, cause, first)}
-		if stopped { // for another reason, which does not wait for first
-			needs = append(needs, first...)
-		}
-	}
-	return b.add(Op{
-		Key: string(Remove) + "/" + shortID(c.ID), Kind: Remove, Object: c.Name, ID: c.ID, Service: svc.Name,
-		Cause: cause, Needs: needs, Wanted: svc,
-	})
-}
-
-func (b *builder) stop(c *api.Container, service, cause string, needs []string) string {
-	op := Op{
-		Key: string(Stop) + "/" + shortID(c.ID), Kind: Stop, Object: c.Name, ID: c.ID, Service: service,
-		Cause: cause, Needs: needs, Grace: c.Spec.StopGrace,
-	}
-	if svc := b.stack.Service(service); svc != nil {
-		op.Wanted = svc
-	}
-	return b.add(op)
-}
-
 // parents resolves "service:X" references of a spec to the ids known now.
 func (b *builder) parents(s *slot) (map[string]string, []string) {
 	parents := map[string]string{}
