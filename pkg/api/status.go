@@ -49,7 +49,10 @@ type ServiceStatus struct {
 	Service   string    `json:"service"`
 	Container string    `json:"container"`
 	ID        string    `json:"id,omitzero"`
+	// Image is the wanted reference, Running the one that the container was made from, where
+	// that is another.
 	Image     string    `json:"image"`
+	Running   string    `json:"runningImage,omitzero"`
 	Wanted    string    `json:"wantedDigest,omitzero"`
 	Actual    string    `json:"actualDigest,omitzero"`
 	State     string    `json:"state"`

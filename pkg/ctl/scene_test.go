@@ -103,7 +103,8 @@ func unconverged(p *plan.Plan, reason api.Reason, message string) *api.ServiceSt
 }
 
 func progressing(p *plan.Plan) {
-	unconverged(p, api.ReasonProgressing, "")
+	svc := unconverged(p, api.ReasonProgressing, "")
+	svc.Image, svc.Running = "ghcr.io/k/backend:sha-b2", "ghcr.io/k/backend:sha-a1"
 	p.Ops = []plan.Op{
 		{Key: "pull/backend", Kind: plan.Pull, Object: "ghcr.io/k/backend:sha-b2", Cause: "it is not on this node"},
 		{

@@ -91,9 +91,10 @@ func padded(row []string, n int) []string {
 
 // image is the last part of the reference with its tag, and what runs of it.
 func image(svc *api.ServiceStatus) string {
-	name, _, _ := strings.Cut(oneLine(svc.Image), "@")
-	name = name[strings.LastIndexByte(name, '/')+1:]
+	name := lastPart(svc.Image)
 	switch {
+	case svc.Running != "" && lastPart(svc.Running) != name:
+		return lastPart(svc.Running) + " " + dim(short(svc.Actual)) + " " + busy("-> "+name)
 	case svc.Actual == "" && svc.Wanted == "":
 		return dash(name)
 	case svc.Actual == "" || svc.Actual == svc.Wanted || svc.Wanted == "":
@@ -104,6 +105,12 @@ func image(svc *api.ServiceStatus) string {
 		return name + " " + dim(short(digest))
 	}
 	return name + " " + busy(short(svc.Actual)+" -> "+short(svc.Wanted))
+}
+
+// lastPart of an image's reference is its name and tag.
+func lastPart(ref string) string {
+	name, _, _ := strings.Cut(oneLine(ref), "@")
+	return name[strings.LastIndexByte(name, '/')+1:]
 }
 
 // troubles are all that is not as wanted, each with its fix.

@@ -88,6 +88,9 @@ func (b *builder) serviceStatus(s *slot) api.ServiceStatus {
 	if c != nil {
 		st.ID, st.State, st.StartedAt, st.Restarts = c.ID, string(c.State), c.StartedAt, c.Restarts
 		st.Actual = c.ImageID
+		if c.Image != st.Image {
+			st.Running = c.Image
+		}
 		if s.image != nil && c.ImageID == s.image.ID {
 			st.Actual = st.Wanted
 		}
