@@ -89,8 +89,12 @@ race: ## tests without an engine, under the race detector
 engine: ## make sure that a Docker engine answers (installs and starts Debian's if none does)
 	scripts/engine.sh start git ca-certificates openssh-server
 
+.PHONY: node-root
+node-root: ## the root file system of whole machines for tests (LXC; made once, in the cache)
+	@scripts/node-root.sh >/dev/null || echo "SKIPPED: tests on whole machines; the reason stands above" >&2
+
 .PHONY: test
-test: engine ## every test, on a real engine; sets that up itself
+test: engine $(if $(filter ./... ./test/nodes% ./test/lab%,$(TEST_PACKAGES)),node-root) ## every test, on a real engine; sets that up itself
 	$(GOTESTSUM) --format standard-quiet -- -count=1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(TEST_PACKAGES)
 
 .PHONY: test-engines

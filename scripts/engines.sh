@@ -16,6 +16,8 @@ set -euo pipefail
 
 cache=${XDG_CACHE_HOME:-${HOME:?neither XDG_CACHE_HOME nor HOME is set}/.cache}/ktrdr-fleet/engines
 readonly cache
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly here
 readonly wait_seconds=${KTRDR_ENGINES_WAIT:-300}
 readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 readonly packages=(docker.io containerd)
@@ -23,22 +25,6 @@ refresh=no
 work=
 
 say() { printf 'engines: %s\n' "$*" >&2; }
-
-# mirror prints where the machine's own apt gets its Debian release from.
-mirror() {
-    local uri codename suite component
-    codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME-}")
-    [[ -n $codename ]] || { say "/etc/os-release names no release"; return 1; }
-    # shellcheck disable=SC2016 # apt's own placeholders
-    while IFS='|' read -r uri suite component; do
-        if [[ $suite == "$codename" && $component == main ]]; then
-            printf '%s' "$uri"
-            return
-        fi
-    done < <(apt-get indextargets --format '$(REPO_URI)|$(RELEASE)|$(COMPONENT)' 'Created-By: Packages')
-    say "apt of this machine knows no source of $codename, so there is no mirror to ask"
-    return 1
-}
 
 # configure SUITE URI writes an apt of its own below $work. Settings of the machine
 # (proxies, retries) hold, but not its hooks, which clean the machine's cache.
@@ -80,7 +66,7 @@ apt() { timeout "$wait_seconds" "$1" --config-file="$work/apt.conf" -q "${@:2}";
 fetch() (
     local suite=$1 uri version folder deb
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { say "no apt-get or dpkg-deb here"; return 1; }
-    uri=$(mirror) || return 1
+    uri=$("$here/mirror.sh" | cut -f 2) || return 1
     mkdir -p "$cache"
     # What a killed run has left.
     find "$cache" -maxdepth 1 -name '.fetch-*' -mmin +120 -exec rm -rf {} +

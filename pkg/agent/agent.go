@@ -44,6 +44,8 @@ type Agent struct {
 	values  *secretFeed
 
 	desired atomic.Pointer[api.Desired]
+	// listening is closed when the endpoints accept connections.
+	listening chan struct{}
 }
 
 // Run runs the agent until ctx ends. Containers keep running after it returns.
@@ -76,7 +78,7 @@ func newAgent(ctx context.Context, cfg Config, log *slog.Logger) (*Agent, error)
 	if err := os.MkdirAll(cfg.StateDir, 0o711); err != nil { //nolint:gosec // containers read files below it
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
-	a := &Agent{cfg: cfg, log: log}
+	a := &Agent{cfg: cfg, log: log, listening: make(chan struct{})}
 	var err error
 	if a.store, err = state.Open(state.Config{Dir: cfg.StateDir}, log); err != nil {
 		return nil, fmt.Errorf("open the agent's memory: %w", err)

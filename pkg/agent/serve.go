@@ -31,11 +31,18 @@ func (a *Agent) serve(ctx context.Context) error {
 		return fmt.Errorf("socket: %w", err)
 	}
 	g.Go(func() error { return telemetry.Serve(ctx, l, a.report.Handler(b)) })
+	close(a.listening)
 	return g.Wait()
 }
 
-// notify tells systemd that the agent is up, and pets its watchdog while the loop beats.
+// notify tells systemd that the agent is up once it listens, so that what starts after the
+// unit can ask it, and pets the watchdog while the loop beats.
 func (a *Agent) notify(ctx context.Context) error {
+	select {
+	case <-a.listening:
+	case <-ctx.Done():
+		return nil
+	}
 	return telemetry.Notify(ctx, backend{a}.Alive)
 }
 

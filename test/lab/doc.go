@@ -1,8 +1,12 @@
-// Package lab makes whole Docker hosts on one machine for tests: each node has its own
-// mount and network namespace, its own dockerd, and can be hung, crashed and rebooted.
+// Package lab makes Docker hosts on one machine for tests, of two kinds.
 //
-// It never touches the machine's own engine, its network or its mounts: everything a node
-// mounts is private to it, and all of its processes, control groups and files carry the
-// node's folder in their name or environment, by which Sweep finds what an aborted run
-// left. It needs root, and Debian's docker.io, iproute2 and util-linux. Called by test/e2e.
+// A Node is quick: a dockerd of its own in a mount and network namespace of its own, that
+// can be hung, crashed and rebooted. A Machine is whole: an LXC container with systemd, a
+// Docker engine, a disk of its own and a cable to a Network of the test's.
+//
+// Neither touches the machine's own engine or network. All processes, control groups,
+// mounts and files carry the node's folder in their name or environment, by which Sweep
+// finds what an aborted run left. Nodes need root and Debian's docker.io, iproute2 and
+// util-linux; machines need lxc and what scripts/node-root.sh makes. Called by test/e2e,
+// test/engines and test/nodes.
 package lab

@@ -66,13 +66,15 @@ func ended(exited chan struct{}) bool {
 func (n *Node) EngineLog() string { return filepath.Join(n.Dir, "docker.log") }
 
 // Ping tells whether the engine answers within two seconds.
-func (n *Node) Ping(ctx context.Context) error {
+func (n *Node) Ping(ctx context.Context) error { return ping(ctx, n.Socket) }
+
+func ping(ctx context.Context, socket string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", n.Socket)
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/_ping", nil)

@@ -48,12 +48,12 @@ func Start(ctx context.Context) (*Node, error) { return StartWith(ctx, Options{}
 
 // StartWith is Start with an engine of another folder.
 func StartWith(ctx context.Context, opts Options) (*Node, error) {
-	if err := available(); err != nil {
+	if err := available("dockerd", "containerd", "nsenter", "unshare", "ip", "iptables"); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", prefix)
+	dir, err := makeDir()
 	if err != nil {
-		return nil, fmt.Errorf("make folder of a node: %w", err)
+		return nil, err
 	}
 	n := &Node{Dir: dir, Socket: filepath.Join(dir, "docker.sock"), opts: opts}
 	if err := n.boot(ctx); err != nil {
@@ -62,11 +62,11 @@ func StartWith(ctx context.Context, opts Options) (*Node, error) {
 	return n, nil
 }
 
-func available() error {
+func available(tools ...string) error {
 	if os.Getuid() != 0 {
 		return fmt.Errorf("%w: they need root", ErrUnavailable)
 	}
-	for _, tool := range []string{"dockerd", "containerd", "nsenter", "unshare", "ip", "iptables"} {
+	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
@@ -74,16 +74,25 @@ func available() error {
 	return nil
 }
 
-func (n *Node) boot(ctx context.Context) error {
-	owner := strconv.Itoa(os.Getpid()) + " " + startTime(os.Getpid())
-	if err := os.WriteFile(filepath.Join(n.Dir, "owner"), []byte(owner), 0o600); err != nil {
-		return fmt.Errorf("note the owner of a node: %w", err)
+// makeDir makes the folder of a node, by whose name Sweep finds all of it.
+func makeDir() (string, error) {
+	dir, err := os.MkdirTemp("", prefix)
+	if err != nil {
+		return "", fmt.Errorf("make folder of a node: %w", err)
 	}
+	owner := strconv.Itoa(os.Getpid()) + " " + startTime(os.Getpid())
+	if err := os.WriteFile(filepath.Join(dir, "owner"), []byte(owner), 0o600); err != nil {
+		return "", fmt.Errorf("note the owner of a node: %w", errors.Join(err, os.RemoveAll(dir)))
+	}
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // containers read files of an agent below it
+		return "", fmt.Errorf("open the folder of a node: %w", errors.Join(err, os.RemoveAll(dir)))
+	}
+	return dir, nil
+}
+
+func (n *Node) boot(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(n.Dir, "daemon.json"), []byte("{}"), 0o600); err != nil {
 		return fmt.Errorf("write the engine's configuration: %w", err)
-	}
-	if err := os.Chmod(n.Dir, 0o711); err != nil { //nolint:gosec // containers read files of an agent below it
-		return fmt.Errorf("open the folder of a node: %w", err)
 	}
 	if err := n.hold(); err != nil {
 		return err
@@ -93,22 +102,29 @@ func (n *Node) boot(ctx context.Context) error {
 
 // hold starts the process that keeps the namespaces. /run is the node's own: containerd's
 // shims have their sockets there, and a machine's containerd is not taken for the node's.
-func (n *Node) hold() error {
+func (n *Node) hold() (err error) {
 	const script = `ip link set lo up && mount -t tmpfs tmpfs /run && echo ready && exec sleep infinity`
-	n.holder = exec.Command("unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", script) //nolint:noctx // ended by Close
-	n.holder.Env = n.environ()
-	n.holder.Stderr = os.Stderr
-	out, err := n.holder.StdoutPipe()
+	n.holder, err = hold(n.Dir, script, "--mount", "--net", "--propagation", "private")
+	return err
+}
+
+// hold starts a process that keeps namespaces: unshare's options say which. The script
+// says "ready" when they are.
+func hold(dir, script string, options ...string) (*exec.Cmd, error) {
+	cmd := exec.Command("unshare", append(options, "sh", "-c", script)...) //nolint:noctx,gosec // ended by killAll; fixed arguments
+	cmd.Env = append(os.Environ(), envKey+"="+dir)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return fmt.Errorf("make namespaces: %w", err)
+		return nil, fmt.Errorf("make namespaces: %w", err)
 	}
-	if err := n.holder.Start(); err != nil {
-		return fmt.Errorf("make namespaces: %w", err)
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("make namespaces: %w", err)
 	}
 	if line, _ := bufio.NewReader(out).ReadString('\n'); strings.TrimSpace(line) != "ready" {
-		return fmt.Errorf("%w: namespaces can't be made here", ErrUnavailable)
+		return cmd, fmt.Errorf("%w: namespaces can't be made here", ErrUnavailable)
 	}
-	return nil
+	return cmd, nil
 }
 
 func (n *Node) environ() []string { return append(os.Environ(), envKey+"="+n.Dir) }

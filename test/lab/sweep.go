@@ -64,6 +64,7 @@ func killAll(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	return wait(ctx, "the end of all processes of "+dir, func() bool {
+		_ = setFreezer(dir, thawed) // a frozen process does not even die
 		pids := append(marked(dir), inGroups(dir)...)
 		for _, pid := range pids {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -127,13 +128,54 @@ func inGroups(dir string) []int {
 	return pids
 }
 
-// destroy removes control groups and files. What the node mounted went with its namespace.
+// What setFreezer makes of the processes of a machine.
+const (
+	frozen = "FROZEN"
+	thawed = "THAWED"
+)
+
+// setFreezer uses the freezer of cgroup v1, or that of v2.
+func setFreezer(dir, state string) error {
+	v1 := filepath.Join("/sys/fs/cgroup/freezer", filepath.Base(dir), "payload/freezer.state")
+	if _, err := os.Stat(v1); err == nil {
+		return os.WriteFile(v1, []byte(state), 0o600)
+	}
+	v2 := filepath.Join("/sys/fs/cgroup", filepath.Base(dir), "payload/cgroup.freeze")
+	if state == frozen {
+		return os.WriteFile(v2, []byte("1"), 0o600)
+	}
+	return os.WriteFile(v2, []byte("0"), 0o600)
+}
+
+// unmount takes away the disks of a machine.
+func unmount(dir string) error {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	var points []string
+	for line := range strings.Lines(string(mounts)) {
+		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[4], dir+"/") {
+			points = append(points, fields[4])
+		}
+	}
+	var errs []error
+	for _, point := range slices.Backward(points) {
+		errs = append(errs, syscall.Unmount(point, 0))
+	}
+	return errors.Join(errs...)
+}
+
+// destroy removes disks, control groups and files. What a node mounted in its own
+// namespace went with that.
 func destroy(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var left error
 	err := wait(ctx, "the removal of "+dir, func() bool {
-		left = nil
+		if left = unmount(dir); left != nil {
+			return false
+		}
 		for _, group := range groups(dir) {
 			if err := os.Remove(group); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				left = err
