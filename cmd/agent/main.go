@@ -18,8 +18,8 @@ import (
 
 const usage = `ktrdr-agent makes the Docker engine of this node match the desired state.
 
-  ktrdr-agent run [--config /etc/ktrdr/agent.yaml]     run until SIGTERM; SIGHUP looks at the source now
-  ktrdr-agent check [--config /etc/ktrdr/agent.yaml]   check the configuration file and exit
+  ktrdr-agent run [--config /etc/ktrdr/agent.yaml]     run until SIGTERM; SIGHUP looks at the source and the policy now
+  ktrdr-agent check [--config /etc/ktrdr/agent.yaml]   check the configuration and policy files and exit
   ktrdr-agent version                                  print the version
 `
 
@@ -61,6 +61,10 @@ func configured(command string, args []string, stderr io.Writer) int {
 		return 1
 	}
 	if command == "check" {
+		if err := cfg.CheckPolicy(); err != nil {
+			fmt.Fprintln(stderr, "ktrdr-agent:", err)
+			return 1
+		}
 		return 0
 	}
 	log, err := telemetry.NewLogger(stderr, cfg.Log.Level, cfg.Log.Format)

@@ -14,6 +14,7 @@ import (
 	"ktrdr.io/fleet/pkg/agent/apply"
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/agent/internal/engine/observe"
+	"ktrdr.io/fleet/pkg/agent/internal/gate"
 	"ktrdr.io/fleet/pkg/agent/internal/probe"
 	"ktrdr.io/fleet/pkg/agent/internal/secrets"
 	"ktrdr.io/fleet/pkg/agent/internal/state"
@@ -35,6 +36,7 @@ type Agent struct {
 	engine  *engine.Client
 	cache   *observe.Cache
 	secrets *secrets.Store
+	gate    *gate.Gate
 	files   *state.Files
 	exec    *apply.Executor
 	loop    *reconcile.Loop
@@ -59,7 +61,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{
 		a.cache.Run, a.loop.Run, a.follow.run, a.mounts.run, a.values.run, a.probeServices, a.keepHouse,
-		a.watchEngine, a.serve, a.notify, a.syncOnHangup, a.fallBack,
+		a.watchEngine, a.serve, a.notify, a.syncOnHangup, a.fallBack, a.gate.Run,
 	} {
 		g.Go(func() error { return ignoreCancel(ctx, part(ctx)) })
 	}
@@ -88,6 +90,9 @@ func newAgent(ctx context.Context, cfg Config, log *slog.Logger) (*Agent, error)
 	if a.engine, err = engine.New(engineCfg); err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
 	}
+	if a.gate, err = gate.New(cfg.gate(log.With("component", "policy"))); err != nil {
+		return nil, err
+	}
 	if err := a.openSecrets(); err != nil {
 		return nil, err
 	}
@@ -105,7 +110,7 @@ func (a *Agent) openSecrets() error {
 	if err != nil {
 		return fmt.Errorf("node key: %w", err)
 	}
-	a.secrets = secrets.New(a.cfg.Secrets.open(), key)
+	a.secrets = secrets.New(guardedProvider{a.cfg.Secrets.open(), a.gate}, key)
 	telemetry.SetRedactor(a.log, a.secrets.Redact)
 	return nil
 }
@@ -129,25 +134,26 @@ func (a *Agent) wire() error {
 	a.files = state.NewFiles(filepath.Join(a.cfg.StateDir, "files"))
 	a.exec = apply.New(apply.Config{
 		Engine: a.engine, Cache: a.cache, World: a.cache, Memory: memory{a.store}, Secrets: a.secrets,
-		Files: a.files, Checker: checker{}, Log: a.log.With("component", "apply"),
+		Files: a.files, Checker: checker{}, Policy: a.gate, Log: a.log.With("component", "apply"),
 	})
 	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log, Providers: a.secrets.Providers})
 	a.loop = reconcile.New(reconcile.Config{
-		World: a.cache, Applier: a.exec, Secrets: contract{a.secrets}, Report: a.report,
+		World: a.cache, Applier: a.exec, Secrets: contract{a.secrets}, Policy: a.gate, Report: a.report,
 		Log: a.log.With("component", "reconcile"), Limits: reconcile.DefaultLimits(),
 	})
 	a.cache.Subscribe(a.loop.Ring)
+	a.gate.Notify(a.policyRead, a.policyChanged)
 	prober, err := probe.NewMounts(probe.Config{}, a.log.With("component", "mounts"))
 	if err != nil {
 		return fmt.Errorf("mount probes: %w", err)
 	}
 	a.mounts = &mountFeed{
 		probe: prober.Probe, publish: a.publishMount, bell: make(chan struct{}, 1),
-		wanted: func() []api.RequiredMount { return requiredMounts(a.desired.Load()) },
+		wanted: func() []api.RequiredMount { return a.requiredMounts(a.desired.Load()) },
 	}
 	a.values = &secretFeed{
 		refresh: a.secrets.Refresh, every: a.cfg.Secrets.Refresh, bell: make(chan struct{}, 1), digests: a.secrets.Digests,
-		wanted: func() []string { return secretRefs(a.desired.Load()) }, failed: a.secretsFailed,
+		wanted: func() []string { return a.secretRefs(a.desired.Load()) }, failed: a.secretsFailed,
 		changed: func() {
 			a.forgetFailures() // a corrected password is tried at once
 			a.loop.Ring("")
@@ -214,7 +220,7 @@ func (a *Agent) fallBack(ctx context.Context) error {
 	}
 	a.log.Info("resuming with the last good state", "revision", short(d.Revision))
 	a.desired.CompareAndSwap(nil, d)
-	a.setDesired(a.desired.Load(), time.Time{})
+	a.setDesired(ctx, a.desired.Load(), time.Time{})
 	return nil
 }
 
@@ -228,16 +234,17 @@ func (a *Agent) accept(ctx context.Context, d *api.Desired, rev source.Revision)
 	} else {
 		a.report.SetNodeCondition("last-good", nil)
 	}
-	if refs := secretRefs(d); len(refs) > 0 {
+	if refs := a.secretRefs(d); len(refs) > 0 {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		a.secretsFailed(a.secrets.Refresh(ctx, refs))
 		cancel()
 	}
-	a.setDesired(d, rev.Time)
+	a.setDesired(ctx, d, rev.Time)
 	a.refused(rev, nil)
 }
 
-func (a *Agent) setDesired(d *api.Desired, at time.Time) {
+func (a *Agent) setDesired(ctx context.Context, d *api.Desired, at time.Time) {
+	a.gate.SetDesired(ctx, d)
 	a.desired.Store(d)
 	a.report.SetDesired(d, at)
 	ring(a.mounts.bell)
@@ -255,6 +262,20 @@ func (a *Agent) forgetFailures() {
 	for key := range a.cache.Snapshot().Failures {
 		a.cache.SetFailure(key, nil)
 	}
+}
+
+// policyRead tells of the policy in force.
+func (a *Agent) policyRead(st api.PolicyStatus, c *api.Condition) {
+	a.report.SetPolicy(st)
+	a.report.SetNodeCondition("policy", c)
+}
+
+// policyChanged lets what may be allowed by now be tried at once.
+func (a *Agent) policyChanged() {
+	a.forgetFailures()
+	ring(a.values.bell)
+	ring(a.mounts.bell)
+	a.loop.Ring("")
 }
 
 func (a *Agent) publishMount(path string, st api.MountState) {

@@ -27,6 +27,9 @@ type Config struct {
 	// Secrets is where secret values come from. Without it, desired state that uses
 	// references is blocked.
 	Secrets SecretsConfig `yaml:"secrets"`
+	// PolicyFile holds what this node accepts of the desired state. Root owns it and nobody
+	// else may write it. Default "": everything is accepted.
+	PolicyFile string `yaml:"policyFile"`
 	// Listen is the address of the read-only HTTP endpoints. Default 127.0.0.1:9180; ""
 	// turns them off.
 	Listen *string `yaml:"listen"`
@@ -139,6 +142,9 @@ func (c *Config) Validate() error {
 		if !filepath.IsAbs(p.path) {
 			errs = append(errs, fmt.Errorf("%s: %q must be an absolute path", p.field, p.path))
 		}
+	}
+	if c.PolicyFile != "" && !filepath.IsAbs(c.PolicyFile) {
+		errs = append(errs, fmt.Errorf("policyFile: %q must be an absolute path", c.PolicyFile))
 	}
 	errs = append(errs, c.Source.validate())
 	errs = append(errs, c.Secrets.validate())

@@ -60,13 +60,18 @@ func (f *mountFeed) once(ctx context.Context) time.Duration {
 	return wait
 }
 
-// requiredMounts are those of all stacks, by path.
-func requiredMounts(d *api.Desired) []api.RequiredMount {
+// requiredMounts are those of all stacks, by path. A stack that the policy denies has none:
+// probing writes to them.
+func (a *Agent) requiredMounts(d *api.Desired) []api.RequiredMount {
 	if d == nil {
 		return nil
 	}
 	var all []api.RequiredMount
-	for _, s := range d.Stacks {
+	for i := range d.Stacks {
+		s := &d.Stacks[i]
+		if len(s.Mounts) > 0 && len(a.gate.Denied(s)) > 0 {
+			continue
+		}
 		for _, m := range s.Mounts {
 			if !slices.ContainsFunc(all, func(o api.RequiredMount) bool { return o.Path == m.Path }) {
 				all = append(all, m)
@@ -76,8 +81,15 @@ func requiredMounts(d *api.Desired) []api.RequiredMount {
 	return all
 }
 
-// secretRefs are the distinct references of a desired state, sorted.
-func secretRefs(d *api.Desired) []string {
+// secretRefs are the distinct references of a desired state that the node's policy lets
+// go to a provider, sorted.
+func (a *Agent) secretRefs(d *api.Desired) []string {
+	return slices.DeleteFunc(secretRefs(d, a.gate.AllowsRegistry), func(ref string) bool { return !a.gate.AllowsReference(ref) })
+}
+
+// secretRefs are the distinct references of a desired state, with the logins of the
+// registries that are allowed, sorted.
+func secretRefs(d *api.Desired, registry func(host string) bool) []string {
 	if d == nil {
 		return nil
 	}
@@ -92,6 +104,9 @@ func secretRefs(d *api.Desired) []string {
 		}
 	}
 	for _, r := range d.Registries {
+		if !registry(r.Host) {
+			continue
+		}
 		refs = append(refs, api.References(r.Username)...)
 		refs = append(refs, api.References(r.Password)...)
 	}

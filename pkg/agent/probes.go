@@ -64,6 +64,9 @@ func (a *Agent) dueProbes(states map[string]*probeState, now time.Time) []due {
 	var list []due
 	for i := range d.Stacks {
 		stack := &d.Stacks[i]
+		if len(a.gate.Denied(stack)) > 0 {
+			continue
+		}
 		for _, c := range obs.Containers {
 			svc := stack.Service(c.Labels[api.LabelService])
 			if c.Labels[api.LabelProject] != stack.Project || svc == nil || svc.Probe == nil {

@@ -77,7 +77,7 @@ func (b backend) PlanTree(ctx context.Context, dir string) ([]*plan.Plan, error)
 	for i := range d.Stacks {
 		plans = append(plans, plan.Build(plan.Input{
 			Node: d.Node, Revision: d.Revision, Stack: &d.Stacks[i], Observed: obs, Now: time.Now(),
-			Secrets: digests, Refused: contract{b.a.secrets}.Refused(&d.Stacks[i]),
+			Secrets: digests, Refused: contract{b.a.secrets}.Refused(&d.Stacks[i]), Denied: b.a.gate.DeniedOf(ctx, d, &d.Stacks[i]),
 		}))
 	}
 	return plans, nil

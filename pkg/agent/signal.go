@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// syncOnHangup looks at the source at once when the process gets SIGHUP.
+// syncOnHangup looks at the source and the policy file at once when the process gets SIGHUP.
 func (a *Agent) syncOnHangup(ctx context.Context) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -17,6 +17,7 @@ func (a *Agent) syncOnHangup(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-hangups:
+			a.gate.Reload()
 			ring(a.follow.sync)
 		}
 	}

@@ -59,6 +59,8 @@ const (
 	ReasonStateCorrupt     Reason = "StateCorrupt"
 	ReasonDiskFull         Reason = "DiskFull"
 	ReasonUnsupported      Reason = "UnsupportedByEngine"
+	ReasonPolicyViolation  Reason = "PolicyViolation"
+	ReasonPolicyInvalid    Reason = "PolicyInvalid"
 )
 
 // Condition types.

@@ -15,6 +15,7 @@ type NodeStatus struct {
 	SourceRevision string        `json:"sourceRevision,omitzero"`
 	SourceCheckAt  time.Time     `json:"sourceCheckedAt,omitzero"`
 	Engine         Engine        `json:"engine"`
+	Policy         PolicyStatus  `json:"policy"`
 	Conditions     []Condition   `json:"conditions,omitzero"`
 	Stacks         []StackStatus `json:"stacks"`
 	Mounts         []MountStatus `json:"mounts,omitzero"`
@@ -28,6 +29,16 @@ type Engine struct {
 	Version    string `json:"version,omitzero"`
 	APIVersion string `json:"apiVersion,omitzero"`
 	Driver     string `json:"storageDriver,omitzero"`
+}
+
+// PolicyStatus tells whether the node bounds what desired state may ask of it.
+type PolicyStatus struct {
+	// Enforced is false when the agent's configuration names no policy file: everything
+	// that the desired state says is accepted.
+	Enforced bool   `json:"enforced"`
+	File     string `json:"file,omitzero"`
+	// LoadedAt is when the policy in force was read.
+	LoadedAt time.Time `json:"loadedAt,omitzero"`
 }
 
 // StackStatus is the state of one stack.

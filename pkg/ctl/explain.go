@@ -181,6 +181,14 @@ func stackReasons() []Explanation { //nolint:funlen // one row for each reason
 			"UnsupportedByEngine", "This engine is too old for an attribute of the Compose file, or does not know it.",
 			"Upgrade the engine, or take the attribute out.",
 		},
+		{
+			"PolicyViolation", "The stack wants something that the policy of this node does not allow. Nothing of it is changed; what runs keeps running.",
+			"Take it out of the desired state, or let an administrator of the node add the line in the message to the policy file.",
+		},
+		{
+			"PolicyInvalid", "The policy file can't be used; the last good policy stays in force.",
+			"Correct what the message says: `ktrdr-agent check` reads the file without a restart. Then `systemctl reload ktrdr-agent`.",
+		},
 	}
 }
 

@@ -20,6 +20,9 @@ type Input struct {
 	// Refused says of references whose value breaks a rule of the stack's contract which
 	// one, never the value.
 	Refused map[string]string
+	// Denied says what the node's policy does not allow of the stack. While there is any,
+	// nothing of the stack is changed, started, stopped or removed.
+	Denied []api.Condition
 	// Now is only compared with times of the input.
 	Now time.Time
 }
@@ -30,6 +33,10 @@ func Build(in Input) *Plan {
 	b := newBuilder(in)
 	if !in.Observed.Complete {
 		b.plan.Status = b.notObserved()
+		return b.plan
+	}
+	if len(in.Denied) > 0 {
+		b.plan.Status = b.denied()
 		return b.plan
 	}
 	b.planNetworks()

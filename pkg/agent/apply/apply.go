@@ -93,7 +93,16 @@ type Checker interface {
 	Check(ctx context.Context, addr string, p api.Probe) error
 }
 
-// Config of an Executor. All fields are required.
+// Policy is what the node accepts of the desired state, asked as late as possible.
+type Policy interface {
+	// Admit refuses a container whose host paths lead, by now, to where the node does not
+	// allow it.
+	Admit(ctx context.Context, service string, spec *api.ContainerSpec, volumes []api.VolumeSpec) error
+	// AllowsRegistry tells whether a registry may be sent a login.
+	AllowsRegistry(host string) bool
+}
+
+// Config of an Executor. All fields but Policy are required.
 type Config struct {
 	Engine  Engine
 	Cache   Cache
@@ -102,7 +111,9 @@ type Config struct {
 	Secrets Secrets
 	Files   Files
 	Checker Checker
-	Log     *slog.Logger
+	// Policy may be nil: everything is accepted.
+	Policy Policy
+	Log    *slog.Logger
 }
 
 // Executor runs operations. It is safe for concurrent use.
@@ -114,6 +125,9 @@ func New(cfg Config) *Executor { return &Executor{cfg: cfg} }
 // Apply runs one operation and publishes what changed. Doing what is done already is
 // success.
 func (x *Executor) Apply(ctx context.Context, op plan.Op, t plan.Target) error {
+	if err := x.admit(ctx, op, t); err != nil {
+		return err
+	}
 	switch op.Kind {
 	case plan.Resolve:
 		return x.resolve(ctx, op)

@@ -46,17 +46,9 @@ const lookAgain = 5
 // pull fetches an image with the credentials of its registry, used for this request only.
 func (x *Executor) pull(ctx context.Context, op plan.Op, t plan.Target) error {
 	req := engine.PullRequest{Ref: op.Object, Platform: op.Replica.Spec.Platform}
-	for _, r := range t.Desired.Registries {
-		if r.Host != registryHost(op.Object) {
-			continue
-		}
-		var err error
-		if req.Username, err = x.expand(r.Username); err != nil {
-			return err
-		}
-		if req.Password, err = x.expand(r.Password); err != nil {
-			return err
-		}
+	var err error
+	if req.Username, req.Password, err = x.login(op.Object, t.Desired.Registries); err != nil {
+		return err
 	}
 	if err := x.cfg.Engine.Pull(ctx, req); err != nil {
 		return err

@@ -33,6 +33,11 @@ type Secrets interface {
 	Refused(stack *api.Stack) map[string]string
 }
 
+// Policy says what the node does not accept of a stack; none means that it is accepted.
+type Policy interface {
+	Denied(stack *api.Stack) []api.Condition
+}
+
 // Reporter is told of every round of a stack, and of every operation that ended.
 // Implementations must not block.
 type Reporter interface {
@@ -45,8 +50,10 @@ type Config struct {
 	World   World
 	Applier Applier
 	Secrets Secrets
-	Report  Reporter
-	Log     *slog.Logger
+	// Policy may be nil: everything is accepted.
+	Policy Policy
+	Report Reporter
+	Log    *slog.Logger
 	// Limits bounds operations of one kind that run at once; kinds without an entry
 	// share the entry "".
 	Limits Limits
@@ -255,11 +262,15 @@ func (l *Loop) round(ctx context.Context) {
 }
 
 func (l *Loop) planStack(ctx context.Context, name string, st *stackState, now time.Time) {
-	p := plan.Build(plan.Input{
+	in := plan.Input{
 		Node: st.target.Desired.Node, Revision: st.target.Desired.Revision, Stack: st.target.Stack,
 		Observed: l.cfg.World.Snapshot(), Now: now,
 		Secrets: l.cfg.Secrets.Digests(), Refused: l.cfg.Secrets.Refused(st.target.Stack),
-	})
+	}
+	if l.cfg.Policy != nil {
+		in.Denied = l.cfg.Policy.Denied(st.target.Stack)
+	}
+	p := plan.Build(in)
 	st.last, st.wakeAt = p, p.WakeAt
 	l.cfg.Report.Planned(name, p, time.Since(now))
 	l.cancelStale(name, p)

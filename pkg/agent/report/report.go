@@ -35,6 +35,7 @@ type Report struct {
 	desired    desiredState
 	source     sourceState
 	engine     api.Engine
+	policy     api.PolicyStatus
 	observed   bool // the engine answered once
 	conditions map[string]api.Condition
 	mounts     map[string]api.MountState
@@ -154,6 +155,13 @@ func (r *Report) SetEngine(e api.Engine) {
 	} else {
 		r.metrics.EngineDown()
 	}
+}
+
+// SetPolicy notes the node's policy that is in force.
+func (r *Report) SetPolicy(p api.PolicyStatus) {
+	r.mu.Lock()
+	r.policy = p
+	r.mu.Unlock()
 }
 
 // SetNodeCondition notes a condition of the node under a key of the caller's; nil removes it.

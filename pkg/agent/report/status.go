@@ -21,7 +21,7 @@ func (r *Report) Status() api.NodeStatus {
 		Node: r.node, Version: api.Version, Time: now, Ready: len(r.notReady()) == 0,
 		Revision: r.desired.revision, RevisionTime: r.desired.at,
 		SourceRevision: r.source.revision, SourceCheckAt: r.source.checkedAt,
-		Engine: r.engine, Conditions: r.nodeConditions(now), Stacks: []api.StackStatus{},
+		Engine: r.engine, Policy: r.policy, Conditions: r.nodeConditions(now), Stacks: []api.StackStatus{},
 	}
 	for _, name := range r.stackNames() {
 		st.Stacks = append(st.Stacks, r.stackStatus(name))
