@@ -110,7 +110,11 @@ func (a *Agent) openSecrets() error {
 	if err != nil {
 		return fmt.Errorf("node key: %w", err)
 	}
-	a.secrets = secrets.New(guardedProvider{a.cfg.Secrets.open(), a.gate}, key)
+	providers, err := a.cfg.Secrets.open(a.cfg.Node)
+	if err != nil {
+		return err
+	}
+	a.secrets = secrets.New(guardedProvider{providers, a.gate}, key)
 	telemetry.SetRedactor(a.log, a.secrets.Redact)
 	return nil
 }
@@ -153,7 +157,7 @@ func (a *Agent) wire() error {
 	}
 	a.values = &secretFeed{
 		refresh: a.secrets.Refresh, every: a.cfg.Secrets.Refresh, bell: make(chan struct{}, 1), digests: a.secrets.Digests,
-		wanted: func() []string { return a.secretRefs(a.desired.Load()) }, failed: a.secretsFailed,
+		wanted: func() []string { return a.secretRefs(a.desired.Load()) }, looked: a.secretsLooked,
 		changed: func() {
 			a.forgetFailures() // a corrected password is tried at once
 			a.loop.Ring("")
@@ -236,7 +240,7 @@ func (a *Agent) accept(ctx context.Context, d *api.Desired, rev source.Revision)
 	}
 	if refs := a.secretRefs(d); len(refs) > 0 {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-		a.secretsFailed(a.secrets.Refresh(ctx, refs))
+		a.secretsLooked(a.secrets.Refresh(ctx, refs))
 		cancel()
 	}
 	a.setDesired(ctx, d, rev.Time)
@@ -281,16 +285,6 @@ func (a *Agent) policyChanged() {
 func (a *Agent) publishMount(path string, st api.MountState) {
 	a.cache.SetMount(path, st)
 	a.report.SetMount(path, st)
-}
-
-func (a *Agent) secretsFailed(err error) {
-	if err == nil {
-		a.report.SetNodeCondition("secrets", nil)
-		return
-	}
-	a.report.SetNodeCondition("secrets", &api.Condition{
-		Type: api.ConditionDegraded, Status: true, Reason: api.ReasonSecretsStale, Message: err.Error(),
-	})
 }
 
 func (a *Agent) close() {

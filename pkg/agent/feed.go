@@ -134,16 +134,17 @@ type secretFeed struct {
 	changed func()
 	every   time.Duration
 	bell    chan struct{}
-	failed  func(error)
+	// looked gets the result of each look.
+	looked func(error)
 }
 
 func (f *secretFeed) run(ctx context.Context) error {
 	for {
-		wait := f.every
+		wait := jittered(f.every)
 		if refs := f.wanted(); len(refs) > 0 {
 			before := f.digests()
 			err := f.refresh(ctx, refs)
-			f.failed(err)
+			f.looked(err)
 			if err != nil && ctx.Err() == nil {
 				wait = min(wait, 5*time.Second)
 			}

@@ -7,15 +7,35 @@ import (
 	"time"
 
 	"ktrdr.io/fleet/pkg/agent/internal/secrets"
+	"ktrdr.io/fleet/pkg/agent/internal/secrets/connect"
 	"ktrdr.io/fleet/pkg/api"
 )
 
-// SecretsConfig names the providers of secret values.
+// SecretsConfig names the providers of secret values, one for each scheme of references.
 type SecretsConfig struct {
+	// Connect serves op:// references.
+	Connect *ConnectConfig `yaml:"connect"`
 	// Dotenv serves the references that no other provider serves.
 	Dotenv *DotenvConfig `yaml:"dotenv"`
-	// Refresh is the time between looks for changed values. Default 1m.
+	// Refresh is the time between looks for changed values, give or take a tenth. Default 1m.
 	Refresh time.Duration `yaml:"refresh"`
+}
+
+// ConnectConfig names a 1Password Connect server. The access token is in exactly one of
+// three places; it can't be written into this file.
+type ConnectConfig struct {
+	// URL without the /v1, as https://connect.example.org:8443. Required.
+	URL string `yaml:"url"`
+	// CAFile adds certificates that the server may show.
+	CAFile string `yaml:"caFile"`
+	// AllowHTTP accepts http to other hosts than this one. Default false.
+	AllowHTTP bool `yaml:"allowHTTP"`
+	// TokenFile holds the token; only its owner may read it. Read at every look.
+	TokenFile string `yaml:"tokenFile"`
+	// TokenCredential is the name of a systemd credential (LoadCredential=). Read at every look.
+	TokenCredential string `yaml:"tokenCredential"`
+	// TokenEnv is the name of an environment variable. Read once, at the start.
+	TokenEnv string `yaml:"tokenEnv"`
 }
 
 // DotenvConfig reads values from a file, for laptops and demonstrations.
@@ -24,6 +44,7 @@ type DotenvConfig struct {
 	File string `yaml:"file"`
 }
 
+// validate joins all problems.
 func (s *SecretsConfig) validate() error {
 	var errs []error
 	if s.Refresh < time.Second {
@@ -32,14 +53,49 @@ func (s *SecretsConfig) validate() error {
 	if s.Dotenv != nil && !filepath.IsAbs(s.Dotenv.File) {
 		errs = append(errs, fmt.Errorf("secrets.dotenv.file: %q must be an absolute path", s.Dotenv.File))
 	}
+	if s.Connect != nil {
+		errs = append(errs, below("secrets.connect.", s.Connect.config("").Validate())...)
+	}
 	return errors.Join(errs...)
 }
 
-// open makes the providers. Nothing is asked of them yet.
-func (s *SecretsConfig) open() *secrets.Router {
-	router := secrets.NewRouter()
-	if s.Dotenv != nil {
-		router.Add(secrets.NewDotenv(s.Dotenv.File), api.SchemeOnePassword, api.SchemeAzure)
+// below puts a prefix before each of joined problems.
+func below(prefix string, err error) []error {
+	if err == nil {
+		return nil
 	}
-	return router
+	list := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the problems themselves, not what they wrap
+		list = joined.Unwrap()
+	}
+	for i := range list {
+		list[i] = fmt.Errorf("%s%w", prefix, list[i])
+	}
+	return list
+}
+
+func (c *ConnectConfig) config(node string) *connect.Config {
+	return &connect.Config{
+		URL: c.URL, CAFile: c.CAFile, AllowHTTP: c.AllowHTTP, Node: node,
+		Token: connect.TokenConfig{File: c.TokenFile, Credential: c.TokenCredential, Env: c.TokenEnv},
+	}
+}
+
+// open makes the providers for a node. Nothing is asked of them yet.
+func (s *SecretsConfig) open(node string) (*secrets.Router, error) {
+	router := secrets.NewRouter()
+	rest := []string{api.SchemeAzure}
+	if s.Connect == nil {
+		rest = append([]string{api.SchemeOnePassword}, rest...)
+	} else {
+		p, err := connect.New(s.Connect.config(node))
+		if err != nil {
+			return nil, errors.Join(below("secrets.connect.", err)...)
+		}
+		router.Add(p, api.SchemeOnePassword)
+	}
+	if s.Dotenv != nil {
+		router.Add(secrets.NewDotenv(s.Dotenv.File), rest...)
+	}
+	return router, nil
 }

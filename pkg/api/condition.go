@@ -53,6 +53,9 @@ const (
 	ReasonSecretMissing    Reason = "SecretMissing"
 	ReasonSecretInvalid    Reason = "SecretInvalid"
 	ReasonSecretsStale     Reason = "SecretsStale"
+	ReasonProviderDown     Reason = "SecretProviderUnreachable"
+	ReasonProviderDenied   Reason = "SecretProviderDenied"
+	ReasonTokenExpiring    Reason = "SecretTokenExpiring"
 	ReasonSecretsInEnv     Reason = "SecretsInEnvironment"
 	ReasonContainerHung    Reason = "ContainerUnresponsive"
 	ReasonHookFailed       Reason = "HookFailed"
@@ -71,6 +74,8 @@ const (
 	ConditionBlocked = "Blocked"
 	// ConditionDegraded is true when something that runs is not as wanted.
 	ConditionDegraded = "Degraded"
+	// ConditionWarning is true when all is as wanted and will not stay so by itself.
+	ConditionWarning = "Warning"
 )
 
 // Condition is one statement about a node, a stack or a service.

@@ -158,6 +158,18 @@ func stackReasons() []Explanation { //nolint:funlen // one row for each reason
 			"Bring the secret store back; after a restart of the agent the values are needed again.",
 		},
 		{
+			"SecretProviderUnreachable", "The secret store does not answer, or what answers is not it; the last known values stay in use.",
+			"Check the address, the network and the server that the message names; the agent goes on trying.",
+		},
+		{
+			"SecretProviderDenied", "The secret store refuses the agent's token, or the token's file can't be used.",
+			"Put a valid token where the message says; it is read at every look, no restart is needed.",
+		},
+		{
+			"SecretTokenExpiring", "The agent's token of the secret store expires within 14 days.",
+			"Make a new token and replace the old one's file before that day.",
+		},
+		{
 			"SecretsInEnvironment", "An adopted container carries the right values in its environment, where `docker inspect` shows them.",
 			"Nothing has to be done: its next change delivers them as files.",
 		},

@@ -47,6 +47,12 @@ func (f *fleet) play(scene string) error {
 		r.SetSource("beef", time.Now(), &api.Condition{
 			Type: api.ConditionDegraded, Status: true, Reason: api.ReasonInvalid, Message: "revision beef is invalid: \x1b[31mred\x1b]0;title\a",
 		})
+	case "warned":
+		engine()
+		r.Planned("core", corePlan(nil), 0)
+		r.SetNodeCondition("secrets-token-connect", &api.Condition{
+			Type: api.ConditionWarning, Status: true, Reason: api.ReasonTokenExpiring, Object: "connect", Message: "the token expires in 9 days",
+		})
 	case "down":
 		engine()
 		r.Planned("core", corePlan(nil), 0)

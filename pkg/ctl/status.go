@@ -61,7 +61,7 @@ func verdict(st *api.NodeStatus) error {
 	code := exitOK
 	note := func(conditions []api.Condition, degraded int) {
 		for _, c := range conditions {
-			if !c.Status {
+			if !c.Status || c.Type == api.ConditionWarning {
 				continue
 			}
 			if c.Type == api.ConditionBlocked {

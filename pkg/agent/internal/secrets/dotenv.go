@@ -2,12 +2,8 @@ package secrets
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,7 +71,7 @@ func (d *Dotenv) Resolve(ctx context.Context, refs []string) (map[string]Result,
 func (d *Dotenv) lookup(ref string) Result {
 	parsed, err := api.ParseReference(ref)
 	if err != nil {
-		return Result{Err: invalid("", err)}
+		return Invalid(err)
 	}
 	keys := dotenvKeys(parsed)
 	for _, key := range keys {
@@ -114,31 +110,20 @@ func (s stamp) version() string {
 	return strconv.FormatInt(s.modified.UnixNano(), 36) + "-" + strconv.FormatInt(s.size, 36)
 }
 
-// load reads the file when it changed. It looks at the open file, not at its name, so
-// that what is checked is what is read.
+// load reads the file when it changed.
 func (d *Dotenv) load() error {
-	file, err := os.Open(d.path)
+	file, info, err := OpenPrivate(d.path)
 	if err != nil {
-		return d.failed(openFault(err))
-	}
-	defer file.Close() //nolint:errcheck // nothing was written
-	info, err := file.Stat()
-	if err != nil {
-		return d.failed(openFault(err))
-	}
-	if err := safeFile(info); err != nil {
 		return d.failed(err)
 	}
+	defer file.Close() //nolint:errcheck // nothing was written
 	now, readAt := stamp{info.ModTime(), info.Size()}, time.Now()
 	if d.values != nil && now == d.stamp && d.readAt.Sub(now.modified) > tooYoung {
 		return nil
 	}
-	data, err := io.ReadAll(io.LimitReader(file, maxDotenv+1))
+	data, err := ReadBounded(file, maxDotenv)
 	if err != nil {
-		return d.failed(openFault(err))
-	}
-	if len(data) > maxDotenv {
-		return d.failed(fmt.Errorf("is larger than %d bytes", maxDotenv))
+		return d.failed(err)
 	}
 	values, err := parseDotenv(string(data))
 	if err != nil {
@@ -149,27 +134,6 @@ func (d *Dotenv) load() error {
 	}
 	d.values, d.stamp, d.readAt = values, now, readAt
 	return nil
-}
-
-func safeFile(info fs.FileInfo) error {
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("is not a regular file: %w", ErrDenied)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("has mode %#o, others can read or change it: run chmod 600 on it: %w", mode, ErrDenied)
-	}
-	return nil
-}
-
-// openFault keeps the cause without repeating the path.
-func openFault(err error) error {
-	if at, found := errors.AsType[*fs.PathError](err); found {
-		err = at.Err
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w: %w", ErrDenied, err)
-	}
-	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }
 
 func (d *Dotenv) failed(err error) error {

@@ -55,9 +55,38 @@ func TestDotenvConforms(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			Mend: write,
+			Mend: func(t *testing.T) {
+				t.Helper()
+				write(t)
+				if err := os.Chmod(name, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			},
+			Faults: map[secretstest.Fault]func(t *testing.T, content string){
+				secretstest.Denied: func(t *testing.T, _ string) {
+					t.Helper()
+					if err := os.Chmod(name, 0o644); err != nil { //nolint:gosec // that is the fault
+						t.Fatal(err)
+					}
+				},
+				secretstest.Unreachable: func(t *testing.T, _ string) {
+					t.Helper()
+					if err := os.Remove(name); err != nil {
+						t.Fatal(err)
+					}
+				},
+				secretstest.Garbage:   func(t *testing.T, content string) { t.Helper(); put(t, name, content+" "+content) },
+				secretstest.Oversized: func(t *testing.T, content string) { t.Helper(); put(t, name, strings.Repeat(content, 1<<20)) },
+			},
 		}
 	})
+}
+
+func put(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestDotenvKeys(t *testing.T) {

@@ -67,6 +67,10 @@ func invalid(ref string, err error) *Error {
 	return &Error{Ref: ref, Class: api.Terminal, Reason: api.ReasonInvalid, Err: fmt.Errorf("%w: %w", ErrInvalid, err)}
 }
 
+// Invalid is the result of a text that is no reference, or none that the provider resolves.
+// The text may be a pasted secret: it is not repeated, and err must not do so either.
+func Invalid(err error) Result { return Result{Err: invalid("", err)} }
+
 // missing is the error of one reference that only a person, or a change at the provider, can mend.
 func missing(ref string, err error) *Error {
 	return &Error{Ref: ref, Class: api.Waiting, Reason: api.ReasonSecretMissing, Err: err}
