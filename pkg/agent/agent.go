@@ -61,7 +61,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{
 		a.cache.Run, a.loop.Run, a.follow.run, a.mounts.run, a.values.run, a.probeServices, a.keepHouse,
-		a.watchEngine, a.serve, a.notify, a.syncOnHangup, a.fallBack, a.gate.Run,
+		a.watchEngine, a.rememberRuns, a.serve, a.notify, a.syncOnHangup, a.fallBack, a.gate.Run,
 	} {
 		g.Go(func() error { return ignoreCancel(ctx, part(ctx)) })
 	}
@@ -187,6 +187,9 @@ func (a *Agent) resume() {
 	}
 	for id := range a.store.HooksPending() {
 		a.cache.SetFacts(id, func(f *api.ContainerFacts) { f.HooksPending = true })
+	}
+	for id, started := range a.store.Runs() {
+		a.cache.RememberRun(id, started)
 	}
 	for key, hash := range a.store.Jobs() {
 		a.cache.SetJob(key, hash)

@@ -121,3 +121,54 @@ services:
 		t.Error("the service started behind a job that was interrupted")
 	}
 }
+
+// TestJobEndsUnseen: whether a job ended by itself or was stopped is known also when the
+// agent was not there to see.
+func TestJobEndsUnseen(t *testing.T) {
+	a := newAgent(t, `
+services:
+  stopped:
+    image: ktrdr-demo:1
+    # Ends with 0 on SIGTERM.
+    command: ["http", "--port", "8080", "--name", "stopped"]
+    healthcheck: {disable: true}
+  after-stopped:
+    image: ktrdr-demo:1
+    command: ["http", "--port", "8081", "--name", "after"]
+    healthcheck: {disable: true}
+    depends_on:
+      stopped: {condition: service_completed_successfully}
+  ended:
+    image: ktrdr-demo:1
+    command: ["sh", "-c", "sleep 8"]
+    healthcheck: {disable: true}
+  after-ended:
+    image: ktrdr-demo:1
+    command: ["http", "--port", "8082", "--name", "after"]
+    healthcheck: {disable: true}
+    depends_on:
+      ended: {condition: service_completed_successfully}
+`, "")
+	a.start()
+	eventually(t, "both jobs run", time.Minute, func() bool { return a.on.running(t, a.name("stopped")) && a.on.running(t, a.name("ended")) })
+	first := a.on.snapshot(t, a.name("stopped"), a.name("ended"))
+	a.stop()
+	eventually(t, "one job has ended", time.Minute, func() bool { return !a.on.running(t, a.name("ended")) })
+	// Last, because the engine remembers no more than 256 events, and other tests make some.
+	a.on.post(t, "/containers/"+a.name("stopped")+"/stop?t=5", nil)
+	if c := a.on.must(t, a.name("stopped")); c.State.ExitCode != 0 {
+		t.Fatalf("the stopped job has exit code %d: nothing is proved", c.State.ExitCode)
+	}
+	a.start()
+	eventually(t, "what waits for the job that ended runs", time.Minute, func() bool {
+		c := a.on.container(t, a.name("after-ended"))
+		return c != nil && c.State.Running
+	})
+	eventually(t, "the stopped job runs again", time.Minute, func() bool { return a.on.running(t, a.name("stopped")) })
+	if !a.on.must(t, a.name("ended")).same(first[a.name("ended")]) {
+		t.Error("the job that ended by itself was run again")
+	}
+	if c := a.on.container(t, a.name("after-stopped")); c != nil && c.State.Running {
+		t.Error("a service started behind a job that was stopped")
+	}
+}

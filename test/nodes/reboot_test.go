@@ -61,7 +61,7 @@ services:
       - {type: bind, source: /run/volatile, target: /data, bind: {create_host_path: false}}
 `
 
-// TestReboot is acceptance scenario 20 on whole machines: a power loss with
+// TestReboot is acceptance scenario 20 on whole machines: power losses and reboots with
 // git out of reach. What ran runs again, in order, nothing twice.
 func TestReboot(t *testing.T) {
 	n := newNode(t, lab.MachineOptions{})
@@ -80,6 +80,11 @@ func TestReboot(t *testing.T) {
 				return err
 			}
 			return n.PowerOn(t.Context())
+		}},
+		{"reboot", func() error {
+			pid := n.PID()
+			n.run("systemctl", "reboot")
+			return n.AwaitBoot(t.Context(), pid)
 		}},
 	} {
 		r.what, r.before = reboot.name, n.containers()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"strings"
 	"time"
@@ -64,6 +65,35 @@ func (c *Client) forward(ctx context.Context, s *session, since time.Time, out c
 			return err
 		}
 	}
+}
+
+// maxHistory bounds what PastEvents reads; engines remember 256 events.
+const maxHistory = 4096
+
+// PastEvents is what the engine still remembers of what has happened since its own start,
+// the oldest first. Engine API: GET /events with since and until.
+func (c *Client) PastEvents(ctx context.Context) (past []Event, err error) {
+	what := call{op: "read past events", object: "of " + c.cfg.Host, limit: c.cfg.Query}
+	err = c.do(ctx, what, func(ctx context.Context, s *session) error {
+		past = nil
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel() // a stream that is left early ends
+		now := time.Now()
+		stream := s.cli.Events(ctx, client.EventsListOptions{Since: "1", Until: fmt.Sprintf("%d.%09d", now.Unix(), now.Nanosecond())})
+		for len(past) < maxHistory {
+			select {
+			case message := <-stream.Messages:
+				past = append(past, readEvent(message))
+			case err := <-stream.Err:
+				if errors.Is(err, io.EOF) {
+					return nil
+				}
+				return err
+			}
+		}
+		return ErrOverflow
+	})
+	return past, err
 }
 
 // readEvent drops what follows the colon of an action: commands of execs and output of

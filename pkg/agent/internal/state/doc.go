@@ -1,5 +1,5 @@
 // Package state is the agent's own memory on disk: what can't be read back from the
-// engine (adoptions, finished jobs, holds, pending hooks), the node's key, the last good
+// engine (adoptions, finished jobs, holds, pending hooks, runs of containers that were seen), the node's key, the last good
 // desired state, and copies of repository files that containers bind.
 //
 // It never holds a secret value, only references and keyed digests, and never answers

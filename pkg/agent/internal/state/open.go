@@ -166,7 +166,7 @@ func (s *Store) moveAside() {
 // can't read was written by another one: it is dropped and told.
 func (s *Store) decode() {
 	s.adoptions, s.jobs = map[string]Adoption{}, map[string]string{}
-	s.holds, s.hooks = map[string]api.Hold{}, map[string]bool{}
+	s.holds, s.hooks, s.runs = map[string]api.Hold{}, map[string]bool{}, map[string]time.Time{}
 	unread := 0
 	for name, r := range s.disk.records {
 		at, ok := parseEntry(name)
@@ -194,6 +194,8 @@ func (s *Store) decodeOne(at entry, content []byte) error {
 		return into(s.holds, at.key, content)
 	case inHooks:
 		return into(s.hooks, at.key, content)
+	case inRuns:
+		return into(s.runs, at.key, content)
 	case inNode:
 		switch at.key {
 		case keyNode:
@@ -278,6 +280,6 @@ func (r records) summary() string {
 			count[at.section]++
 		}
 	}
-	return fmt.Sprintf("%d adoptions, %d jobs, %d holds, %d pending hooks, %d of the node's own entries",
-		count[inAdoptions], count[inJobs], count[inHolds], count[inHooks], count[inNode])
+	return fmt.Sprintf("%d adoptions, %d jobs, %d holds, %d pending hooks, %d seen runs, %d of the node's own entries",
+		count[inAdoptions], count[inJobs], count[inHolds], count[inHooks], count[inRuns], count[inNode])
 }

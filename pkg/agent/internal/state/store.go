@@ -38,6 +38,7 @@ type Store struct {
 	jobs      map[string]string
 	holds     map[string]api.Hold
 	hooks     map[string]bool
+	runs      map[string]time.Time
 	// nodeKey sits behind a func so that printing a Store by accident does not show it.
 	nodeKey  func() []byte
 	lastGood []byte
@@ -53,6 +54,7 @@ const (
 	inJobs      = "jobs"
 	inHolds     = "holds"
 	inHooks     = "hooks"
+	inRuns      = "runs"
 	inNode      = "node"
 
 	keyNode     = "key"
@@ -154,6 +156,41 @@ func (s *Store) MarkHooksPending(id string) error {
 // ClearHooksPending forgets it.
 func (s *Store) ClearHooksPending(id string) error {
 	return unset(s, entry{inHooks, id}, s.hooks)
+}
+
+// Runs returns a copy of the runs that were seen last: start of the run by container id.
+func (s *Store) Runs() map[string]time.Time {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return maps.Clone(s.runs)
+}
+
+// SetRuns replaces them, in one write; none when nothing has changed.
+func (s *Store) SetRuns(runs map[string]time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var changes []change
+	for id := range s.runs {
+		if _, still := runs[id]; !still {
+			delete(s.runs, id)
+			changes = append(changes, change{entry: entry{inRuns, id}})
+		}
+	}
+	for id, started := range runs {
+		if s.runs[id].Equal(started) {
+			continue
+		}
+		data, err := json.Marshal(started)
+		if err != nil {
+			return failed("write agent state", err)
+		}
+		s.runs[id] = started
+		changes = append(changes, change{entry{inRuns, id}, data})
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	return s.disk.write(changes)
 }
 
 // NodeKey returns a copy of the node's own key of secret digests: 32 random bytes, made by

@@ -46,6 +46,7 @@ type content struct {
 	Jobs      map[string]string
 	Holds     map[string]api.Hold
 	Hooks     map[string]bool
+	Runs      map[string]time.Time
 	NodeKey   []byte
 	LastGood  *api.Desired
 }
@@ -58,7 +59,7 @@ func read(t testing.TB, s *state.Store) content {
 	if err != nil && !errors.Is(err, state.ErrNone) {
 		t.Fatal(err)
 	}
-	return content{s.Adoptions(), s.Jobs(), s.Holds(), s.HooksPending(), key, good}
+	return content{s.Adoptions(), s.Jobs(), s.Holds(), s.HooksPending(), s.Runs(), key, good}
 }
 
 func fill(t testing.TB, s *state.Store) {
@@ -72,6 +73,7 @@ func fill(t testing.TB, s *state.Store) {
 		s.SetHold("core", &api.Hold{Until: at, Why: "maintenance", Who: "ann", Since: time.Now()}),
 		s.SetHold("gone", &api.Hold{}), s.SetHold("gone", nil), s.SetHold("never", nil),
 		s.MarkHooksPending("c1"), s.MarkHooksPending("c2"), s.ClearHooksPending("c2"), s.ClearHooksPending("c3"),
+		s.SetRuns(map[string]time.Time{"c1": at, "c2": at}), s.SetRuns(map[string]time.Time{"c1": at.Add(time.Hour), "c3": at}),
 		s.SetLastGood(&api.Desired{Revision: "r1", Node: "b", Root: "/var/lib/x", Stacks: []api.Stack{{Name: "core"}}}),
 		s.DropAdoptions(func(id string) bool { return id != "container-7" }),
 		s.DropJobs(func(key string) bool { return strings.HasPrefix(key, "p/") }),
@@ -84,7 +86,7 @@ func TestEverythingIsThereAgain(t *testing.T) {
 	fill(t, s)
 	want := read(t, s)
 	if len(want.Adoptions) != 39 || want.Jobs["p/migrate/p-migrate-1"] != "v1:2" || len(want.Holds) != 1 ||
-		len(want.Hooks) != 1 || len(want.NodeKey) != 32 || want.LastGood.Root != "/var/lib/x" {
+		len(want.Hooks) != 1 || len(want.Runs) != 2 || want.Runs["c1"].Sub(want.Runs["c3"]) != time.Hour || len(want.NodeKey) != 32 || want.LastGood.Root != "/var/lib/x" {
 		t.Fatalf("memory has %+v", want)
 	}
 	ok(t, s.Close(), s.Close())

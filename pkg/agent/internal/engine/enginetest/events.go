@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
@@ -63,6 +64,15 @@ func (f *Fake) Events(ctx context.Context, since time.Time) (<-chan engine.Event
 		errs <- f.deliver(ctx, req, s, events)
 	}()
 	return events, errs
+}
+
+// PastEvents is what the engine remembers of what has happened since its start.
+func (f *Fake) PastEvents(ctx context.Context) (past []engine.Event, err error) {
+	err = f.call(ctx, request{"PastEvents", "", "read past events"}, func() error {
+		past = slices.Clone(f.bus.past)
+		return nil
+	})
+	return past, err
 }
 
 func (f *Fake) deliver(ctx context.Context, req request, s *stream, events chan<- engine.Event) error {

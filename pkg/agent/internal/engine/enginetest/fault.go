@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
@@ -76,6 +77,7 @@ func (f *Fake) Crash() {
 	defer f.mu.Unlock()
 	f.setPower(true, false)
 	f.endStreams()
+	f.bus.past = nil
 }
 
 // Hang stops the engine as SIGSTOP does: calls get no answer until Resume.
@@ -137,7 +139,10 @@ func (f *Fake) restore(c *container, boot Boot) {
 		return
 	case c.running:
 		c.manual = true
+		f.emitContainer(c, "kill", "signal", "15")
 		f.end(c, c.program.TermCode)
+		f.emitContainer(c, "die", "exitCode", strconv.Itoa(c.exitCode))
+		f.emitContainer(c, "stop")
 	}
 	if !c.started.IsZero() && c.wantsRestart(atBoot) {
 		// What can't be started stays as it is, with the error recorded.

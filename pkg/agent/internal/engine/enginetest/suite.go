@@ -17,7 +17,13 @@ type Reader interface {
 	InspectContainer(ctx context.Context, id string) (*api.Container, error)
 	InspectNetwork(ctx context.Context, id string) (*api.Network, error)
 	InspectVolume(ctx context.Context, name string) (*api.Volume, error)
+	EventLog
+}
+
+// EventLog is what an engine tells of what happens in it.
+type EventLog interface {
 	Events(ctx context.Context, since time.Time) (<-chan engine.Event, <-chan error)
+	PastEvents(ctx context.Context) ([]engine.Event, error)
 }
 
 // Images is what concerns images, and what an engine tells beside its state.

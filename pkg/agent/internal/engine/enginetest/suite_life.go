@@ -18,6 +18,7 @@ func lifeChecks() []check {
 		{"rename", checkRename},
 		{"events in order", checkEvents},
 		{"events since", checkEventsSince},
+		{"past events", checkPastEvents},
 		{"pause", checkPause},
 		{"restart", checkRestart},
 		{"update", checkUpdate},
@@ -121,6 +122,27 @@ func checkEventsSince(t *testing.T, s *Subject) {
 	eventually(t, "event to come", func() bool { return len(seen()) == 2 })
 	if diff := cmp.Diff([]string{"create", "destroy"}, seen()); diff != "" {
 		t.Errorf("actions (-want +got):\n%s", diff)
+	}
+}
+
+// checkPastEvents: the engine tells of ends that nobody has listened to.
+func checkPastEvents(t *testing.T, s *Subject) {
+	id := s.run(t, s.request("web"))
+	require(t, s.Stop(t.Context(), engine.StopRequest{ID: id}))
+	var past []string
+	eventually(t, "end in the history", func() bool {
+		events, err := s.PastEvents(t.Context())
+		require(t, err)
+		past = nil
+		for _, ev := range events {
+			if ev.ID == id && ev.Type == "container" {
+				past = append(past, ev.Action)
+			}
+		}
+		return slices.Contains(past, "die") && slices.Contains(past, "stop")
+	})
+	if slices.Index(past, "kill") < 0 || slices.Index(past, "kill") > slices.Index(past, "die") {
+		t.Errorf("history of a stopped container: %v", past)
 	}
 }
 

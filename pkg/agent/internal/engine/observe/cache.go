@@ -20,8 +20,15 @@ type Engine interface {
 	InspectContainer(ctx context.Context, id string) (*api.Container, error)
 	InspectNetwork(ctx context.Context, id string) (*api.Network, error)
 	InspectVolume(ctx context.Context, name string) (*api.Volume, error)
+	EventLog
+}
+
+// EventLog is what an engine tells of what happens in it.
+type EventLog interface {
 	// Events delivers events from since on (engine's clock) until exactly one error is sent.
 	Events(ctx context.Context, since time.Time) (<-chan engine.Event, <-chan error)
+	// PastEvents is what the engine remembers of its past, the oldest first.
+	PastEvents(ctx context.Context) ([]engine.Event, error)
 }
 
 // Config steers a Cache. The zero value of a field means its default.
@@ -93,9 +100,11 @@ type Cache struct {
 	pending map[string]pendingFacts
 	// pulls outlives dropped entries of Observed.Images.
 	pulls map[string]pull
-	// connections counts those that were lost; boot is when the machine started.
+	// connections counts those that were lost; boot is when the machine started; reach is
+	// how far the engine remembers, zero when back to its own start.
 	connections uint64
 	boot        time.Time
+	reach       time.Time
 }
 
 type connection struct {

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,23 +15,62 @@ import (
 // interruption is what is known of a container's present run that tells whether its end
 // comes from outside. It is part of the container's record.
 type interruption struct {
-	// endedAt is when somebody last stopped or killed it, by the engine's clock.
-	endedAt time.Time
+	// endedAt is when somebody last stopped or killed it, diedAt when its process last
+	// ended, by the engine's clock.
+	endedAt, diedAt time.Time
 	// upSince is the number of the connection on which it was last seen to run.
 	upSince uint64
+	// remembered is the start of the run that an earlier process of the agent has seen.
+	remembered time.Time
 }
 
-// noteEnd remembers that an event tells of somebody ending a container. The engine tells
-// of a kill when it has sent the signal, long before it has noticed the end.
+// RememberRun tells that an earlier process of the agent has seen a container run, by the
+// start of that run. To be called before Run.
+func (c *Cache) RememberRun(id string, started time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.record(key{containerKind, id}).interruption.remembered = started
+}
+
+// engineMemory is how many past events an engine keeps. Source: eventsLimit of
+// daemon/events in moby, 20.10 to 29.
+const engineMemory = 256
+
+// recall takes over what the engine remembers of ends that nobody has listened to.
+func (c *Cache) recall(ctx context.Context) error {
+	past, err := c.engine.PastEvents(ctx)
+	if err != nil {
+		return err
+	}
+	for _, ev := range past {
+		c.noteEnd(ev)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reach = time.Time{}
+	if len(past) >= engineMemory {
+		c.reach = past[0].Time
+	}
+	return nil
+}
+
+// noteEnd remembers that an event tells of the end of a container, and of somebody ending
+// it. The engine tells of a kill when it has sent the signal, long before it has noticed
+// the end.
 func (c *Cache) noteEnd(ev engine.Event) {
-	if ev.Action != "stop" && (ev.Action != "kill" || !ending(ev.Attributes["signal"])) {
+	outside := ev.Action == "stop" || ev.Action == "kill" && ending(ev.Attributes["signal"])
+	if ev.Type != "container" || !outside && ev.Action != "die" {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := c.record(key{containerKind, ev.ID})
-	if r.interruption.endedAt.Before(ev.Time) {
-		r.interruption.endedAt = ev.Time
+	known := &c.record(key{containerKind, ev.ID}).interruption
+	at := &known.diedAt
+	if outside {
+		at = &known.endedAt
+	}
+	if at.Before(ev.Time) {
+		*at = ev.Time
 	}
 }
 
@@ -45,8 +85,10 @@ func ending(signal string) bool {
 }
 
 // interrupted tells whether the end of a container came from outside: somebody ended it
-// during its present run, the engine was away while it ended, or the machine restarted
-// meanwhile. c.mu is held.
+// during its present run, or the engine or the machine went away under it. What nobody
+// knows is decided by who saw it run: a run that was seen and of whose end the engine
+// knows nothing ended with the engine; of one that was never seen the exit code tells.
+// c.mu is held.
 func (c *Cache) interrupted(r *record, old, got *api.Container) bool {
 	up := got.State == api.StateRunning || got.State == api.StatePaused || got.State == api.StateRestarting
 	if up {
@@ -56,17 +98,27 @@ func (c *Cache) interrupted(r *record, old, got *api.Container) bool {
 	if got.StartedAt.IsZero() || got.State == api.StateCreated {
 		return false
 	}
-	if r.interruption.endedAt.After(got.StartedAt) {
+	known := r.interruption
+	switch {
+	case known.endedAt.After(got.StartedAt):
 		return true
-	}
-	if old == nil {
+	case known.diedAt.After(got.StartedAt):
+		return false
+	case old == nil && known.remembered.Equal(got.StartedAt):
+		return c.endForgotten(got)
+	case old == nil:
 		return got.StartedAt.Before(c.boot) && !got.FinishedAt.Before(c.boot)
-	}
-	if !old.StartedAt.Equal(got.StartedAt) {
+	case !old.StartedAt.Equal(got.StartedAt):
 		return false
 	}
 	seenUp := old.State == api.StateRunning || old.State == api.StatePaused
-	return old.Facts.Interrupted || seenUp && r.interruption.upSince != c.connections
+	return old.Facts.Interrupted || seenUp && known.upSince != c.connections && c.endForgotten(got)
+}
+
+// endForgotten tells whether the engine has restarted since a container ended: it then
+// remembers all that came after, and not that end. c.mu is held.
+func (c *Cache) endForgotten(got *api.Container) bool {
+	return c.reach.IsZero() || got.FinishedAt.Before(c.boot)
 }
 
 // bootTime is when process 1 started: the boot of the machine, or of the LXC container

@@ -32,9 +32,16 @@ func TestInterrupted(t *testing.T) {
 		{"ended while the engine was away", func(r *rig, id string) error {
 			r.fake.Crash()
 			settle(time.Second)
+			err := r.hand.End(id, 0)
+			r.fake.Recover(enginetest.LiveRestore)
+			return err
+		}, true},
+		{"ended by itself while the agent was not connected", func(r *rig, id string) error {
+			r.fake.Crash()
+			settle(time.Second)
 			r.fake.Recover(enginetest.LiveRestore)
 			return r.hand.End(id, 0)
-		}, true},
+		}, false},
 		{"ended by itself after the engine was away", func(r *rig, id string) error {
 			r.fake.Crash()
 			settle(time.Second)
@@ -103,9 +110,11 @@ func TestRebootInterrupts(t *testing.T) {
 				r := newRig(observe.Config{ProcRoot: root})
 				id := r.run(t, "job", "p")
 				time.Sleep(time.Minute)
+				r.fake.Crash() // it remembers nothing of what was before
 				if err := r.hand.End(id, 0); err != nil {
 					t.Fatal(err)
 				}
+				r.fake.Recover(enginetest.LiveRestore)
 				start(t, r)
 				settle(time.Second)
 				if got := r.Snapshot().Containers[id]; got.Facts.Interrupted != tt.want {
@@ -114,6 +123,91 @@ func TestRebootInterrupts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestEndedUnseen: whose doing an end was that came while no agent was there to see.
+func TestEndedUnseen(t *testing.T) {
+	end := func(r *rig, id string) error { return r.hand.End(id, 0) }
+	restart := func(r *rig) {
+		r.fake.Crash()
+		r.fake.Recover(enginetest.LiveRestore)
+	}
+	tests := []struct {
+		name string
+		// remembered is the age of the run that an earlier agent has seen; 0 is none. The
+		// present one is a minute old.
+		remembered time.Duration
+		do         func(r *rig, id string) error
+		want       bool
+	}{
+		{"stopped", 0, func(r *rig, id string) error { return r.hand.Stop(id, time.Second) }, true},
+		{"stopped, after it was seen", time.Minute, func(r *rig, id string) error { return r.hand.Stop(id, time.Second) }, true},
+		{"ended by itself", 0, end, false},
+		{"ended by itself, after it was seen", time.Minute, end, false},
+		{"ended, then the engine restarted", 0, func(r *rig, id string) error {
+			defer restart(r)
+			return end(r, id)
+		}, false},
+		{"ended, then the engine restarted, after it was seen", time.Minute, func(r *rig, id string) error {
+			defer restart(r)
+			return end(r, id)
+		}, true},
+		{"ended, then the engine restarted, after an earlier run was seen", time.Hour, func(r *rig, id string) error {
+			defer restart(r)
+			return end(r, id)
+		}, false},
+		{"stopped by the engine's restart", 0, func(r *rig, _ string) error {
+			r.fake.Crash()
+			r.fake.Recover(enginetest.StopAll)
+			return nil
+		}, true},
+		{"ended by itself before more than the engine remembers, after it was seen", time.Minute, func(r *rig, id string) error {
+			if err := end(r, id); err != nil {
+				return err
+			}
+			return makeNoise(r, 300)
+		}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(observe.Config{ProcRoot: "/nonexistent"})
+				id := r.run(t, "job", "p")
+				running, err := r.fake.InspectContainer(t.Context(), id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+				if err := tt.do(r, id); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Minute) // longer than what the cache reads of events anyway
+				if tt.remembered > 0 {
+					r.RememberRun(id, running.StartedAt.Add(time.Minute-tt.remembered))
+				}
+				start(t, r)
+				settle(time.Second)
+				got := r.Snapshot().Containers[id]
+				if got.State != api.StateExited || got.Facts.Interrupted != tt.want {
+					t.Errorf("%s, interrupted: %v, want %v", got.State, got.Facts.Interrupted, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// makeNoise lets the engine tell of n things.
+func makeNoise(r *rig, n int) error {
+	for range n {
+		id, err := r.hand.Run(request("noise", ""))
+		if err != nil {
+			return err
+		}
+		if err := r.hand.Remove(id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func procFile(t *testing.T, path, text string) {

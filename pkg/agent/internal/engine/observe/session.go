@@ -99,6 +99,10 @@ func (c *Cache) relist(ctx context.Context) (since time.Time, err error) {
 	if err != nil {
 		return time.Time{}, err
 	}
+	// After the list, before it is judged: what it shows to have ended is in the history.
+	if err := c.recall(ctx); err != nil {
+		return time.Time{}, err
+	}
 	c.applyList(seq, list)
 	return began.Add(-c.cfg.Skew), nil
 }
