@@ -57,9 +57,9 @@ type StackStatus struct {
 
 // ServiceStatus is the state of one wanted container.
 type ServiceStatus struct {
-	Service   string    `json:"service"`
-	Container string    `json:"container"`
-	ID        string    `json:"id,omitzero"`
+	Service   string `json:"service"`
+	Container string `json:"container"`
+	ID        string `json:"id,omitzero"`
 	// Image is the wanted reference, Running the one that the container was made from, where
 	// that is another.
 	Image     string    `json:"image"`

@@ -103,6 +103,8 @@ type stackBuild struct {
 	files   *composeFiles
 	project string
 	out     api.Stack
+	// unresolvable says that references of the Compose files were refused where they stand.
+	unresolvable bool
 }
 
 func (b *nodeBuild) stackBuild(s *stack, i int) *stackBuild {
@@ -146,6 +148,12 @@ func (b *stackBuild) build(ctx context.Context) bool {
 		return false
 	}
 	b.node.report.warn(project.Warnings...)
+	for _, p := range project.Secrets {
+		if p.Plaintext == "" || !b.plaintextAllowed(p.Plaintext) {
+			b.node.report.add(p.Problem)
+		}
+		b.unresolvable = b.unresolvable || p.Plaintext == ""
+	}
 	known := slices.Clone(project.Disabled)
 	for i := range project.Services {
 		known = append(known, project.Services[i].Name)

@@ -112,37 +112,81 @@ func environmentOf(spec *api.ContainerSpec) map[string]string {
 	return env
 }
 
-// checkSecrets refuses environment keys and arguments that look like secrets in the
-// clear, and references that are malformed.
+// checkSecrets refuses what looks like a secret in the clear.
 func (b *stackBuild) checkSecrets(service *api.Service) {
 	for i := range service.Replicas {
 		replica := &service.Replicas[i]
 		env := environmentOf(&replica.Spec)
 		for _, key := range keysOf(env) {
-			if fault := plaintextFault(key, env[key]); fault != "" && !b.plaintextAllowed(key) {
-				b.fail(b.files.environment(service.Name, key), "%s", fault)
-			}
-			b.checkReferences(api.References(env[key]), b.files.environment(service.Name, key))
+			at := b.files.environment(service.Name, key)
+			b.checkNamed(key, env[key], at)
+			b.checkReferences(api.References(env[key]), at)
 		}
 		inEnv := api.References(strings.Join(replica.Spec.Env, ""))
 		elsewhere := slices.DeleteFunc(slices.Clone(replica.SecretRefs), func(ref string) bool { return slices.Contains(inEnv, ref) })
 		b.checkReferences(elsewhere, b.files.at("services."+service.Name))
-		arguments := map[string][]string{"command": replica.Spec.Command, "entrypoint": replica.Spec.Entrypoint}
-		if check := replica.Spec.Healthcheck; check != nil {
-			arguments["healthcheck.test"] = check.Test
+		b.checkTexts(service.Name, textsOf(&replica.Spec))
+		if l := replica.Spec.Logging; l != nil {
+			for _, key := range keysOf(l.Options) {
+				b.checkNamed(key, l.Options[key], b.files.at("services."+service.Name+".logging.options."+key))
+			}
 		}
-		for _, field := range keysOf(arguments) {
-			for _, argument := range arguments[field] {
-				if fault := plaintextFault("", argument); fault != "" {
-					b.fail(b.files.at("services."+service.Name+"."+field), "%s", fault)
-				}
+	}
+	b.checkHooks(service.Name, "post_start", service.PostStart)
+	b.checkHooks(service.Name, "pre_stop", service.PreStop)
+}
+
+// textsOf are the texts of a container, by field, whose names say nothing about them.
+func textsOf(spec *api.ContainerSpec) map[string][]string {
+	texts := map[string][]string{"command": spec.Command, "entrypoint": spec.Entrypoint}
+	if check := spec.Healthcheck; check != nil {
+		texts["healthcheck.test"] = check.Test
+	}
+	for _, key := range keysOf(spec.Labels) {
+		texts["labels"] = append(texts["labels"], spec.Labels[key])
+	}
+	for _, file := range spec.Files {
+		if !file.Secret {
+			texts["configs"] = append(texts["configs"], file.Content)
+		}
+	}
+	return texts
+}
+
+func (b *stackBuild) checkTexts(service string, texts map[string][]string) {
+	for _, field := range keysOf(texts) {
+		for _, text := range texts[field] {
+			if fault := plaintextFault("", text); fault != "" {
+				b.fail(b.files.at("services."+service+"."+field), "%s", fault)
 			}
 		}
 	}
 }
 
-// checkReferences refuses malformed references that the Compose files hold.
+func (b *stackBuild) checkHooks(service, field string, hooks []api.Hook) {
+	for i, hook := range hooks {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		b.checkTexts(service, map[string][]string{at + ".command": hook.Command})
+		for _, entry := range hook.Env {
+			key, value, _ := strings.Cut(entry, "=")
+			b.checkNamed(key, value, b.files.at("services."+service+"."+at+".environment."+key))
+		}
+	}
+}
+
+// checkNamed refuses a value that looks like a secret by itself or by its name.
+func (b *stackBuild) checkNamed(name, value string, at Problem) {
+	if fault := plaintextFault(name, value); fault != "" && !b.plaintextAllowed(name) {
+		b.fail(at, "%s", fault)
+	}
+}
+
+// checkReferences refuses malformed references that variables put together. Those that
+// stand in a file were refused there.
 func (b *stackBuild) checkReferences(refs []string, at Problem) {
+	if b.unresolvable {
+		return
+	}
 	for _, ref := range refs {
 		if _, err := api.ParseReference(ref); err != nil {
 			b.fail(at, "%s", err)

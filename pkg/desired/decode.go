@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
 
+	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/desired/yamlpos"
 )
 
@@ -45,8 +47,29 @@ func decode(file string, data []byte, into any, r *report) *document {
 		d.problem("", "is empty")
 		return d
 	}
+	d.reserved(root)
 	d.value("", root, reflect.ValueOf(into).Elem(), 0)
 	return d
+}
+
+// reserved refuses what could pass for a secret's placeholder, wherever it stands.
+func (d *document) reserved(node *yaml.Node) {
+	if api.Reserved(node.Value) {
+		d.problemAt(node, "", api.ErrReserved.Error())
+	}
+	for _, child := range node.Content {
+		d.reserved(child)
+	}
+}
+
+// resolvedHere are the fields of kinds whose secret references are resolved.
+var resolvedHere = regexp.MustCompile(`^spec\.(stacks\[\d+\]\.)?variables\.|^spec\.registries\[\d+\]\.(username|password)$`)
+
+// misplaced refuses a secret reference in a field where nobody resolves it.
+func (d *document) misplaced(path string, node *yaml.Node) {
+	if node.Kind == yaml.ScalarNode && api.HasReference(node.Value) && !resolvedHere.MatchString(path) && path != "metadata.description" {
+		d.problemAt(node, path, "secret references are resolved in variables, registries and Compose files, not here")
+	}
 }
 
 // parse returns the only document's root, nil for an empty file.
@@ -118,6 +141,7 @@ func (d *document) spend(path string, node *yaml.Node, depth int) bool {
 	case depth > maxDepth:
 		d.problemAt(node, path, fmt.Sprintf("nested deeper than %d levels", maxDepth))
 	default:
+		d.misplaced(path, node)
 		return true
 	}
 	d.stopped = true

@@ -105,9 +105,10 @@ func (d *document) checkRules(path string, rules []api.VariableRule) {
 	}
 }
 
+// checkNames: a name that is let be is one of a variable or of a Compose secret.
 func (d *document) checkNames(path string, names []string) {
 	for i, name := range names {
-		if !variableName.MatchString(name) {
+		if !objectName.MatchString(name) {
 			d.problem(fmt.Sprintf("%s[%d]", path, i), "is not a variable name")
 		}
 	}

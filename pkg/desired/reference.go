@@ -14,6 +14,9 @@ var embedded = regexp.MustCompile(`\{\{\s*((?i:op|akv)://[^{}]*?)\s*\}\}`)
 // that is a reference as a whole, or "{{ op://… }}" inside of it. The error is about the
 // first malformed reference and does not repeat it.
 func placeholders(text string) (string, error) {
+	if err := api.CheckText(text); err != nil {
+		return "", err
+	}
 	if api.IsReference(text) {
 		ref, err := api.ParseReference(text)
 		if err != nil {

@@ -23,6 +23,7 @@ const (
 
 var (
 	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	objectName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 	plainUse     = regexp.MustCompile(`^\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})$`)
 )
 

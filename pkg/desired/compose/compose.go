@@ -39,6 +39,19 @@ type Project struct {
 	Volumes  []api.VolumeSpec
 	// Warnings name what has no effect, with the reason.
 	Warnings []Problem
+	// Secrets are problems that make the files unusable and kept nothing else from being
+	// checked. Load does not return them as its error.
+	Secrets []SecretProblem
+}
+
+// SecretProblem is a reference that can't be resolved as it is written, or a secret in the
+// clear.
+type SecretProblem struct {
+	Problem
+
+	// Plaintext is the name of the Compose secret whose value stands in the repository.
+	// Whether that is allowed is for the caller to say.
+	Plaintext string
 }
 
 // Load reads, checks and maps the Compose files. The error is *Error with all problems
@@ -60,6 +73,6 @@ func Load(ctx context.Context, req Request) (*Project, error) {
 	if err := l.verdict(); err != nil {
 		return nil, err
 	}
-	project.Warnings = l.found.sortedWarnings()
+	project.Warnings, project.Secrets = l.found.sortedWarnings(), l.found.secrets
 	return project, nil
 }

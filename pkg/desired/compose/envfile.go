@@ -8,8 +8,11 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/compose-spec/compose-go/v2/dotenv"
+
+	"ktrdr.io/fleet/pkg/api"
 )
 
 // parseEnvFile adds the variables of an env file to into; names that it uses come from
@@ -22,6 +25,9 @@ func parseEnvFile(data []byte, name, format string, into map[string]string, get 
 		}
 		value, ok := into[key]
 		return value, ok
+	}
+	if err := lineFaults(data, name); err != nil {
+		return err
 	}
 	if format == "raw" {
 		return parseRaw(data, name, into, resolve)
@@ -61,6 +67,25 @@ func unreadableLine(name string, err error) error {
 		line = 1
 	}
 	return &lineError{file: name, line: line, message: m[2]}
+}
+
+// lineFaults looks for what could pass for a placeholder, and for references that can't be
+// resolved as they are written. Two halves of a character in two values could make one.
+func lineFaults(data []byte, name string) error {
+	var errs []error
+	for i, line := range strings.Split(string(data), "\n") {
+		_, value, _ := strings.Cut(strings.TrimRight(line, "\r"), "=")
+		value = strings.Trim(strings.TrimSpace(value), `"'`)
+		switch err := api.CheckText(value); {
+		case !utf8.ValidString(line):
+			errs = append(errs, &lineError{file: name, line: i + 1, message: "is not UTF-8 text"})
+		case api.Reserved(line):
+			errs = append(errs, &lineError{file: name, line: i + 1, message: api.ErrReserved.Error()})
+		case err != nil && !strings.Contains(value, "$") && !strings.HasPrefix(strings.TrimSpace(line), "#"):
+			errs = append(errs, &lineError{file: name, line: i + 1, message: err.Error()})
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // envFaults looks at the values that the parser would expand: not those in single quotes

@@ -46,6 +46,7 @@ type deferredProblem struct {
 	service string
 	base    bool // the file is only extended, never loaded as a whole
 	warning bool
+	apart   bool // about a secret: see Project.Secrets
 }
 
 func open(ctx context.Context, req Request) (*loading, error) {
@@ -90,7 +91,13 @@ func (l *loading) verdict() error {
 	if len(l.found.problems) == 0 {
 		return nil
 	}
-	return &Error{Problems: sorted(l.found.problems)}
+	problems := l.found.problems
+	for _, p := range l.found.secrets {
+		if p.Plaintext == "" {
+			problems = append(problems, p.Problem)
+		}
+	}
+	return &Error{Problems: sorted(problems)}
 }
 
 // settle decides on the deferred problems. With nil every service counts.
@@ -102,9 +109,12 @@ func (l *loading) settle(enabled types.Services) {
 		case d.base && !l.extended[d.File][d.service], !d.base && !on && enabled != nil:
 			continue
 		}
-		if d.warning {
+		switch {
+		case d.apart:
+			l.found.secrets = append(l.found.secrets, SecretProblem{Problem: d.Problem})
+		case d.warning:
 			l.found.warnings = append(l.found.warnings, d.Problem)
-		} else {
+		default:
 			l.found.problems = append(l.found.problems, d.Problem)
 		}
 	}

@@ -78,8 +78,18 @@ func (m *mapper) objectMount(o object, target string, spec *api.ContainerSpec) {
 	}
 	mount := api.Mount{Type: api.MountBind, Target: target, ReadOnly: true, Long: true}
 	if m.source(place, o.definition.File, &mount) {
+		if o.kind == "secret" && mount.Repo != nil {
+			m.plaintext(o, place)
+		}
 		spec.Mounts = append(spec.Mounts, mount)
 	}
+}
+
+// plaintext reports a secret whose value stands in the repository.
+func (m *mapper) plaintext(o object, place string) {
+	problem := m.found.locate(place, "is a secret in plain text in the repository: use external: true with a reference as name "+
+		"(name: \"op://vault/item/field\"), or list the secret's name in plaintextAllowed if it is none")
+	m.found.secrets = append(m.found.secrets, SecretProblem{Problem: problem, Plaintext: o.use.Source})
 }
 
 // objectContent is content:, the value of environment:, or a secret reference.
@@ -97,6 +107,9 @@ func (m *mapper) objectContent(o object, top string) (string, bool) {
 		value, ok := m.variables.get(d.Environment)
 		if !ok {
 			m.found.errorf(top+".environment", "variable %s is not defined", d.Environment)
+		}
+		if o.kind == "secret" && value != "" && !api.HasReference(value) {
+			m.plaintext(o, top+".environment")
 		}
 		return value, ok
 	case o.kind == "config":

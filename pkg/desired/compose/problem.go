@@ -50,6 +50,8 @@ type findings struct {
 	warnings []Problem
 	// faulty are paths whose value is a stand-in for a variable that is missing.
 	faulty map[string]bool
+	// secrets are problems that don't keep the rest from being checked.
+	secrets []SecretProblem
 }
 
 // errorf reports at a path, unless the value there is a stand-in: what is wrong with that

@@ -12,9 +12,9 @@ import (
 
 var (
 	// wholeReference is a value, or the value of a KEY=value item, that is a reference.
-	wholeReference = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.-]*=)?((?:op|akv)://[^\s/{}][^{}\n]*)$`)
+	wholeReference = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.-]*=)?((?i:op|akv)://[^\s/{}][^{}\n]*)$`)
 	// bracedReference stands inside a longer string, as `op inject` has it.
-	bracedReference = regexp.MustCompile(`\{\{\s*((?:op|akv)://[^{}\n]*?)\s*\}\}`)
+	bracedReference = regexp.MustCompile(`\{\{\s*((?i:op|akv)://[^{}\n]*?)\s*\}\}`)
 	// token is what stands for a placeholder while compose-go works on the text.
 	// Quoted in an error it is escaped.
 	token = regexp.MustCompile("(?:\uE002|\\\\ue002)([0-9]+)(?:\uE003|\\\\ue003)")
@@ -45,11 +45,20 @@ func literal(s string) string {
 		return s
 	}
 	if m := wholeReference.FindStringSubmatch(s); m != nil {
-		return m[1] + api.Placeholder(strings.TrimSpace(m[2]))
+		return m[1] + placeholder(strings.TrimSpace(m[2]))
 	}
 	return bracedReference.ReplaceAllStringFunc(s, func(braced string) string {
-		return api.Placeholder(bracedReference.FindStringSubmatch(braced)[1])
+		return placeholder(bracedReference.FindStringSubmatch(braced)[1])
 	})
+}
+
+// placeholder wraps the canonical form of a reference; one that is malformed was reported
+// where it stands.
+func placeholder(ref string) string {
+	if parsed, err := api.ParseReference(ref); err == nil {
+		ref = parsed.String()
+	}
+	return api.Placeholder(ref)
 }
 
 func (r *references) token(ref string) string {

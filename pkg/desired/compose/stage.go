@@ -90,22 +90,24 @@ func (l *loading) unreadable(file string, from origin, err error) {
 
 var servicePath = regexp.MustCompile(`^services\.([^.\[]+)`)
 
-// deferFaults looks for variables without a value. Extension fields count where they are
+// deferFaults looks for variables without a value and references that can't be resolved. Extension fields count where they are
 // used: through an alias they show up at the path that uses them.
 func (l *loading) deferFaults(index *yamlpos.Index, from origin) {
 	for s := range index.Scalars() {
-		if !strings.ContainsRune(s.Value, '$') || strings.HasPrefix(s.Path, "x-") || s.Tag != "!!str" {
+		if strings.HasPrefix(s.Path, "x-") || s.Tag != "!!str" {
 			continue
 		}
-		for _, f := range faults(s.Value, from.variables.get) {
+		for _, f := range textFaults(s.Value, from.variables.get) {
 			p := deferredProblem{base: from.base, Problem: Problem{
 				File: index.File(), Line: s.Line, Column: s.Column, Path: s.Path, Message: f.message,
-			}}
+			}, apart: f.reference}
 			if m := servicePath.FindStringSubmatch(s.Path); m != nil {
 				p.service = m[1]
 			}
 			l.deferred = append(l.deferred, p)
-			l.found.faulty[s.Path] = true
+			if !f.reference {
+				l.found.faulty[s.Path] = true
+			}
 		}
 	}
 }

@@ -3,10 +3,16 @@ package compose
 import (
 	"regexp"
 	"strings"
+
+	"ktrdr.io/fleet/pkg/api"
 )
 
-// fault is one variable of a value that has none, or a template that can't be read.
-type fault struct{ message string }
+// fault is one variable of a value that has none, a template that can't be read, or a
+// reference that can't be resolved.
+type fault struct {
+	message   string
+	reference bool
+}
 
 // standIn takes the place of a value that is missing: it passes as text and as a number.
 const standIn = "0"
@@ -37,7 +43,7 @@ func evaluate(s string, get func(string) (string, bool)) (string, []fault) {
 		case strings.HasPrefix(s, "{"):
 			end := closing(s)
 			if end < 0 {
-				use(standIn, []fault{{"a ${ is never closed; write $$ for a plain $"}})
+				use(standIn, []fault{{message: "a ${ is never closed; write $$ for a plain $"}})
 				return out.String(), found
 			}
 			use(braced(s[1:end], get))
@@ -49,6 +55,19 @@ func evaluate(s string, get func(string) (string, bool)) (string, []fault) {
 			out.WriteByte('$') // plain text, as in Compose
 		}
 	}
+}
+
+// textFaults are the faults of a value, or what is wrong with its references once variables
+// are filled in.
+func textFaults(s string, get func(string) (string, bool)) []fault {
+	text, found := s, []fault(nil)
+	if strings.ContainsRune(s, '$') {
+		text, found = evaluate(s, get)
+	}
+	if err := api.CheckText(text); len(found) == 0 && err != nil {
+		return []fault{{message: err.Error(), reference: true}}
+	}
+	return found
 }
 
 func faults(s string, get func(string) (string, bool)) []fault {
@@ -76,7 +95,7 @@ func plain(name string, get func(string) (string, bool)) (string, []fault) {
 	if value, ok := get(name); ok {
 		return value, nil
 	}
-	return standIn, []fault{{"variable " + name + " is not defined and has no default"}}
+	return standIn, []fault{{message: "variable " + name + " is not defined and has no default"}}
 }
 
 // braced handles NAME, NAME:-default, NAME-default, NAME:?message, NAME?message,
@@ -85,7 +104,7 @@ func braced(inner string, get func(string) (string, bool)) (string, []fault) {
 	name := variableName.FindString(inner)
 	rest := inner[len(name):]
 	if name == "" {
-		return standIn, []fault{{"${" + inner + "} does not start with a name; write $$ for a plain $"}}
+		return standIn, []fault{{message: "${" + inner + "} does not start with a name; write $$ for a plain $"}}
 	}
 	if rest == "" {
 		return plain(name, get)
@@ -96,14 +115,14 @@ func braced(inner string, get func(string) (string, bool)) (string, []fault) {
 		set = false
 	}
 	if rest == "" || !strings.ContainsRune("-?+", rune(rest[0])) {
-		return standIn, []fault{{"${" + inner + "} is not a template Compose knows; write $$ for a plain $"}}
+		return standIn, []fault{{message: "${" + inner + "} is not a template Compose knows; write $$ for a plain $"}}
 	}
 	argument := rest[1:]
 	switch {
 	case rest[0] == '-' && !set, rest[0] == '+' && set:
 		return evaluate(argument, get)
 	case rest[0] == '?' && !set:
-		return standIn, []fault{{strings.TrimSuffix("variable "+name+" is required: "+argument, ": ")}}
+		return standIn, []fault{{message: strings.TrimSuffix("variable "+name+" is required: "+argument, ": ")}}
 	}
 	return value, nil
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"go.yaml.in/yaml/v4"
+
+	"ktrdr.io/fleet/pkg/api"
 )
 
 type builder struct {
@@ -41,9 +43,17 @@ func (b *builder) walk(path string, node *yaml.Node, depth int) {
 			b.walk(item, child, depth+1)
 		}
 	case yaml.ScalarNode:
+		b.reserved(path, node)
 		b.index.scalars = append(b.index.scalars, Scalar{
 			Path: path, Value: node.Value, Tag: node.ShortTag(), Line: node.Line, Column: node.Column,
 		})
+	}
+}
+
+// reserved refuses what could pass for a secret's placeholder.
+func (b *builder) reserved(path string, node *yaml.Node) {
+	if api.Reserved(node.Value) {
+		b.problem(node.Line, node.Column, path, api.ErrReserved.Error())
 	}
 }
 
@@ -76,6 +86,7 @@ func (b *builder) mapping(path string, node *yaml.Node, depth int) {
 			continue
 		}
 		child := Child(path, key.Value)
+		b.reserved(path, key)
 		if own[key.Value] {
 			b.problem(key.Line, key.Column, child, fmt.Sprintf("key %q is there twice", key.Value))
 			continue
