@@ -38,6 +38,8 @@ type Stack struct {
 	Contract []ContractRule `json:"contract,omitzero"`
 	// Delivery of secrets: DeliveryEnv, or empty for files.
 	Delivery string `json:"delivery,omitzero"`
+	// Digest is SumDigest(), computed once; it tells whether a revision changes the stack.
+	Digest string `json:"digest,omitzero"`
 }
 
 // ContractRule is a rule about a value that holds secret placeholders: expand Value, then
@@ -76,6 +78,9 @@ type Service struct {
 	Probe          *Probe     `json:"probe,omitzero"`
 	Protection     Protection `json:"protection,omitzero"`
 	Update         Update     `json:"update,omitzero"`
+	// Rollback is Compose's deploy.rollback_config; nil means one replica at a time, the old
+	// one first, and repairs that go on.
+	Rollback *Update `json:"rollback,omitzero"`
 	PostStart      []Hook     `json:"postStart,omitzero"`
 	PreStop        []Hook     `json:"preStop,omitzero"`
 }
@@ -158,13 +163,19 @@ type Protection struct {
 	MaxWritableLayer int64 `json:"maxWritableLayer,omitzero"`
 }
 
-// Update is Compose's deploy.update_config.
+// Update is Compose's deploy.update_config or deploy.rollback_config.
 type Update struct {
-	Parallelism   int           `json:"parallelism,omitzero"` // 0 means all at once
-	Delay         time.Duration `json:"delay,omitzero"`
-	Monitor       time.Duration `json:"monitor,omitzero"`
-	Order         string        `json:"order,omitzero"`         // stop-first (default) or start-first
-	FailureAction string        `json:"failureAction,omitzero"` // pause, continue, rollback
+	Parallelism int `json:"parallelism,omitzero"` // 0 means all at once
+	// Delay between a replica that is ready and the next one.
+	Delay time.Duration `json:"delay,omitzero"`
+	// Monitor is how long after its health a failure of a container counts as one of the
+	// update. 0: ten seconds, or as long as its healthcheck takes to find out.
+	Monitor time.Duration `json:"monitor,omitzero"`
+	Order   string        `json:"order,omitzero"` // stop-first (default) or start-first
+	// FailureAction is pause, continue or rollback. Empty: rollback; of a rollback: continue.
+	FailureAction string `json:"failureAction,omitzero"`
+	// MaxFailureRatio is the part of a service's replicas that may fail.
+	MaxFailureRatio float32 `json:"maxFailureRatio,omitzero"`
 }
 
 // Hook is a Compose lifecycle hook, run by exec in the container.

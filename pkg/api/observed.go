@@ -25,6 +25,8 @@ type Observed struct {
 	Jobs map[string]string
 	// Holds by stack name.
 	Holds map[string]Hold
+	// Rollouts by stack name.
+	Rollouts map[string]*Rollout
 }
 
 // ContainerState is the engine's word for the life of a container.
@@ -106,6 +108,9 @@ type ContainerFacts struct {
 	// ProbedHealthy is the StartedAt for which the container's own healthcheck, run by
 	// the agent, or the stack's probe succeeded.
 	ProbedHealthy time.Time
+	// HealthyAt is when the container was first seen running and healthy; zero when it was
+	// so before the agent looked.
+	HealthyAt time.Time
 	// ProbedUnhealthy is set while the stack's probe fails often enough in a row.
 	ProbedUnhealthy bool
 	// ProbeMessage is the last probe's failure.

@@ -53,6 +53,19 @@ type StackStatus struct {
 	// Pending lists the operations still to do, as the plan prints them.
 	Pending []string `json:"pending,omitzero"`
 	Hold    *Hold    `json:"hold,omitzero"`
+	// Rollout tells what the agent remembers of the stack's rollouts; nil before the first.
+	Rollout *RolloutStatus `json:"rollout,omitzero"`
+}
+
+// RolloutStatus says where a stack stands in its rollout.
+type RolloutStatus struct {
+	// Phase is steady, updating, paused or rolled-back.
+	Phase string `json:"phase"`
+	// Good is the revision of the last known good, GoodAt when it was proven.
+	Good   string    `json:"good,omitzero"`
+	GoodAt time.Time `json:"goodAt,omitzero"`
+	// Failed is the update in quarantine.
+	Failed *FailedUpdate `json:"failed,omitzero"`
 }
 
 // ServiceStatus is the state of one wanted container.

@@ -168,6 +168,7 @@ func (b *stackBuild) build(ctx context.Context) bool {
 	b.out.Services, b.out.Networks, b.out.Volumes = project.Services, project.Networks, project.Volumes
 	b.out.Mounts = b.mounts()
 	b.out.Delivery = b.stack.Spec.Delivery
+	b.out.Digest = b.out.SumDigest()
 	b.vars.checkUnused(b.isRuled)
 	return true
 }

@@ -39,6 +39,9 @@ func (x *Executor) probe(ctx context.Context, op plan.Op) error {
 		}
 		if err == nil {
 			x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) {
+				if f.HealthyAt.IsZero() {
+					f.HealthyAt = x.now()
+				}
 				f.ProbedHealthy, f.ProbedUnhealthy, f.ProbeMessage = c.StartedAt, false, ""
 			})
 			return nil

@@ -111,14 +111,11 @@ func serviceSections() []section {
 
 func deploySections() []section {
 	return []section{
-		{path: "services.*.deploy", mapped: "mode replicas update_config resources restart_policy placement", except: []Attribute{
+		{path: "services.*.deploy", mapped: "mode replicas update_config rollback_config resources restart_policy placement", except: []Attribute{
 			{"labels", Ignored, "they belong to a Swarm service; use labels for containers"},
-			{"rollback_config", Ignored, "a failed update returns to the last good state of the whole stack"},
 			{"endpoint_mode", Ignored, "it is about Swarm's virtual addresses"},
 		}},
-		{path: "services.*.deploy.update_config", mapped: "parallelism delay failure_action monitor order", except: []Attribute{
-			{"max_failure_ratio", Ignored, "one failed replica ends the update"},
-		}},
+		{path: "services.*.deploy.update_config", mapped: "parallelism delay failure_action monitor order max_failure_ratio"},
 		{path: "services.*.deploy.restart_policy", mapped: "condition max_attempts", except: []Attribute{
 			{"delay", Ignored, "the engine has its own back-off"},
 			{"window", Ignored, "the engine has its own back-off"},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,26 +53,42 @@ func (m *mapper) refresh(s *types.ServiceConfig, every time.Duration) api.PullPo
 // update maps deploy.update_config. Without a parallelism it is one replica at a time, as
 // the Compose specification has it.
 func (m *mapper) update(s *types.ServiceConfig) api.Update {
-	out := api.Update{Parallelism: 1}
 	if s.Deploy == nil || s.Deploy.UpdateConfig == nil {
-		return out
+		return api.Update{Parallelism: 1}
 	}
-	place := at(s.Name) + ".deploy.update_config"
-	config := s.Deploy.UpdateConfig
+	return m.updateConfig(at(s.Name)+".deploy.update_config", s.Deploy.UpdateConfig, api.FailurePause, api.FailureContinue, api.FailureRollback)
+}
+
+// rollback maps deploy.rollback_config, which has the same words.
+func (m *mapper) rollback(s *types.ServiceConfig) *api.Update {
+	if s.Deploy == nil || s.Deploy.RollbackConfig == nil {
+		return nil
+	}
+	out := m.updateConfig(at(s.Name)+".deploy.rollback_config", s.Deploy.RollbackConfig, api.FailurePause, api.FailureContinue)
+	return &out
+}
+
+func (m *mapper) updateConfig(place string, config *types.UpdateConfig, actions ...string) api.Update {
+	out := api.Update{
+		Parallelism: 1, Delay: time.Duration(config.Delay), Monitor: time.Duration(config.Monitor),
+		Order: config.Order, FailureAction: config.FailureAction, MaxFailureRatio: config.MaxFailureRatio,
+	}
 	if config.Parallelism != nil {
 		out.Parallelism = int(min(*config.Parallelism, maxReplicas))
 	}
-	out.Delay, out.Monitor = time.Duration(config.Delay), time.Duration(config.Monitor)
-	out.Order, out.FailureAction = config.Order, config.FailureAction
 	switch out.Order {
 	case "", "stop-first", "start-first":
 	default:
 		m.found.errorf(place+".order", "%q is neither stop-first nor start-first", out.Order)
 	}
-	switch out.FailureAction {
-	case "", "pause", "continue", "rollback":
-	default:
-		m.found.errorf(place+".failure_action", "%q is not one of pause, continue, rollback", out.FailureAction)
+	if out.FailureAction != "" && !slices.Contains(actions, out.FailureAction) {
+		m.found.errorf(place+".failure_action", "%q is not one of %s", out.FailureAction, strings.Join(actions, ", "))
+	}
+	if out.Delay < 0 || out.Monitor < 0 {
+		m.found.errorf(place, "delay and monitor can't be negative")
+	}
+	if out.MaxFailureRatio < 0 || out.MaxFailureRatio > 1 {
+		m.found.errorf(place+".max_failure_ratio", "%v is not between 0 and 1", out.MaxFailureRatio)
 	}
 	return out
 }

@@ -53,6 +53,7 @@ func (m *mapper) service(s *types.ServiceConfig) api.Service {
 		DependsOn:      m.dependencies(s),
 		PullPolicy:     m.pullPolicy(s),
 		Update:         m.update(s),
+		Rollback:       m.rollback(s),
 		PostStart:      m.hooks(s, "post_start", s.PostStart),
 		PreStop:        m.hooks(s, "pre_stop", s.PreStop),
 		OwnHealthcheck: s.HealthCheck != nil && !s.HealthCheck.Disable && declaresTest(s.HealthCheck),

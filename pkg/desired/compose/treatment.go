@@ -30,6 +30,7 @@ func (m *mapper) checkTreatment(s *types.ServiceConfig) {
 	place += ".deploy"
 	m.treat("services.*.deploy", place, s.Deploy)
 	m.treat("services.*.deploy.update_config", place+".update_config", s.Deploy.UpdateConfig)
+	m.treat("services.*.deploy.update_config", place+".rollback_config", s.Deploy.RollbackConfig)
 	m.treat("services.*.deploy.restart_policy", place+".restart_policy", s.Deploy.RestartPolicy)
 	m.treat("services.*.deploy.placement", place+".placement", s.Deploy.Placement)
 	m.treat("services.*.deploy.resources.limits", place+".resources.limits", s.Deploy.Resources.Limits)

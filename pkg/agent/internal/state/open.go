@@ -167,6 +167,7 @@ func (s *Store) moveAside() {
 func (s *Store) decode() {
 	s.adoptions, s.jobs = map[string]Adoption{}, map[string]string{}
 	s.holds, s.hooks, s.runs = map[string]api.Hold{}, map[string]bool{}, map[string]time.Time{}
+	s.rollouts = map[string]*api.Rollout{}
 	unread := 0
 	for name, r := range s.disk.records {
 		at, ok := parseEntry(name)
@@ -196,6 +197,12 @@ func (s *Store) decodeOne(at entry, content []byte) error {
 		return into(s.hooks, at.key, content)
 	case inRuns:
 		return into(s.runs, at.key, content)
+	case inRollouts:
+		r, err := decodeRollout(content)
+		if err == nil {
+			s.rollouts[at.key] = r
+		}
+		return err
 	case inNode:
 		switch at.key {
 		case keyNode:
@@ -280,6 +287,6 @@ func (r records) summary() string {
 			count[at.section]++
 		}
 	}
-	return fmt.Sprintf("%d adoptions, %d jobs, %d holds, %d pending hooks, %d seen runs, %d of the node's own entries",
-		count[inAdoptions], count[inJobs], count[inHolds], count[inHooks], count[inRuns], count[inNode])
+	return fmt.Sprintf("%d adoptions, %d jobs, %d holds, %d pending hooks, %d seen runs, %d rollouts, %d of the node's own entries",
+		count[inAdoptions], count[inJobs], count[inHolds], count[inHooks], count[inRuns], count[inRollouts], count[inNode])
 }

@@ -39,6 +39,7 @@ type Store struct {
 	holds     map[string]api.Hold
 	hooks     map[string]bool
 	runs      map[string]time.Time
+	rollouts  map[string]*api.Rollout
 	// nodeKey sits behind a func so that printing a Store by accident does not show it.
 	nodeKey  func() []byte
 	lastGood []byte
@@ -55,6 +56,7 @@ const (
 	inHolds     = "holds"
 	inHooks     = "hooks"
 	inRuns      = "runs"
+	inRollouts  = "rollouts"
 	inNode      = "node"
 
 	keyNode     = "key"

@@ -142,6 +142,7 @@ func New(e Engine, cfg Config) *Cache {
 		Failures:   map[string]api.Failure{},
 		Jobs:       map[string]string{},
 		Holds:      map[string]api.Hold{},
+		Rollouts:   map[string]*api.Rollout{},
 	})
 	return c
 }

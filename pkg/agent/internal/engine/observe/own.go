@@ -128,6 +128,18 @@ func (c *Cache) SetHold(stack string, hold *api.Hold) {
 	})
 }
 
+// SetRollout remembers where the rollouts of a stack stand; nil forgets it.
+func (c *Cache) SetRollout(stack string, rollout *api.Rollout) {
+	c.change(func(next *api.Observed) (bool, []string) {
+		value := &rollout
+		if rollout == nil {
+			value = nil
+		}
+		changed := set(&next.Rollouts, stack, value)
+		return changed, everybody(changed)
+	})
+}
+
 // set replaces *m by a copy with value at key (nil removes it) and tells whether that
 // changed anything.
 func set[T comparable](m *map[string]T, key string, value *T) bool {

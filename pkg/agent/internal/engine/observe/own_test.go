@@ -108,7 +108,7 @@ func TestFactsRingOnlyForChanges(t *testing.T) {
 
 func TestOwnKnowledge(t *testing.T) {
 	now := time.Unix(1000, 0)
-	failure, hold := api.Failure{Count: 1}, api.Hold{Why: "because"}
+	failure, hold, rollout := api.Failure{Count: 1}, api.Hold{Why: "because"}, api.Rollout{}
 	tests := []struct {
 		name string
 		do   func(c *observe.Cache)
@@ -132,6 +132,9 @@ func TestOwnKnowledge(t *testing.T) {
 		{"job again", func(c *observe.Cache) { c.SetJob(api.JobKey("p", "s", "n"), "h") }, nil, func(o *api.Observed) bool { return o.Jobs["p/s/n"] == "h" }},
 		{"no job", func(c *observe.Cache) { c.SetJob(api.JobKey("p", "s", "n"), "") }, []string{"p"}, func(o *api.Observed) bool { return len(o.Jobs) == 0 }},
 		{"hold", func(c *observe.Cache) { c.SetHold("s", &hold) }, []string{""}, func(o *api.Observed) bool { return o.Holds["s"] == hold }},
+		{"rollout", func(c *observe.Cache) { c.SetRollout("s", &rollout) }, []string{""}, func(o *api.Observed) bool { return o.Rollouts["s"] == &rollout }},
+		{"rollout again", func(c *observe.Cache) { c.SetRollout("s", &rollout) }, nil, func(o *api.Observed) bool { return o.Rollouts["s"] == &rollout }},
+		{"no rollout", func(c *observe.Cache) { c.SetRollout("s", nil) }, []string{""}, func(o *api.Observed) bool { return len(o.Rollouts) == 0 }},
 		{"no hold", func(c *observe.Cache) { c.SetHold("s", nil) }, []string{""}, func(o *api.Observed) bool { return len(o.Holds) == 0 }},
 	}
 	r := newRig(observe.Config{})

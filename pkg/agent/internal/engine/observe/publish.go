@@ -83,6 +83,9 @@ func (c *Cache) mergeContainer(id string, old, got *api.Container) *api.Containe
 	}
 	merged.Facts.Unresponsive = got.Facts.Unresponsive
 	merged.Facts.Interrupted = c.interrupted(r, old, got)
+	if old != nil && old.Health != api.HealthHealthy && got.Health == api.HealthHealthy && merged.Facts.HealthyAt.IsZero() {
+		merged.Facts.HealthyAt = time.Now()
+	}
 	if old == nil || old.Pid != got.Pid || !old.StartedAt.Equal(got.StartedAt) {
 		merged.Facts.Dead = false
 		r.deadSince = time.Time{}
