@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -153,11 +154,11 @@ func (a *Agent) wire() error {
 	}
 	a.mounts = &mountFeed{
 		probe: prober.Probe, publish: a.publishMount, bell: make(chan struct{}, 1),
-		wanted: func() []api.RequiredMount { return a.requiredMounts(a.desired.Load()) },
+		wanted: func() []api.RequiredMount { return a.requiredMounts(a.needed()) },
 	}
 	a.values = &secretFeed{
 		refresh: a.secrets.Refresh, every: a.cfg.Secrets.Refresh, bell: make(chan struct{}, 1), digests: a.secrets.Digests,
-		wanted: func() []string { return a.secretRefs(a.desired.Load()) }, looked: a.secretsLooked,
+		wanted: func() []string { return a.secretRefs(a.withNeeded()) }, looked: a.secretsLooked,
 		changed: func() {
 			a.forgetFailures() // a corrected password is tried at once
 			a.loop.Ring("")
@@ -194,6 +195,9 @@ func (a *Agent) resume() {
 	for key, hash := range a.store.Jobs() {
 		a.cache.SetJob(key, hash)
 	}
+	for stack, r := range a.store.Rollouts() {
+		a.cache.SetRollout(stack, r)
+	}
 	for stack, hold := range a.store.Holds() {
 		a.cache.SetHold(stack, &hold)
 	}
@@ -225,6 +229,9 @@ func (a *Agent) fallBack(ctx context.Context) error {
 	if tree, ok := a.follow.src.Cached(d.Revision); ok {
 		d.Root = tree.Dir
 	}
+	for i := range d.Stacks { // an earlier version of the agent kept none
+		d.Stacks[i].Digest = cmp.Or(d.Stacks[i].Digest, d.Stacks[i].SumDigest())
+	}
 	a.log.Info("resuming with the last good state", "revision", short(d.Revision))
 	a.desired.CompareAndSwap(nil, d)
 	a.setDesired(ctx, a.desired.Load(), time.Time{})
@@ -251,8 +258,9 @@ func (a *Agent) accept(ctx context.Context, d *api.Desired, rev source.Revision)
 }
 
 func (a *Agent) setDesired(ctx context.Context, d *api.Desired, at time.Time) {
-	a.gate.SetDesired(ctx, d)
+	a.forgetRollouts(d)
 	a.desired.Store(d)
+	a.gate.SetDesired(ctx, a.withNeeded())
 	a.report.SetDesired(d, at)
 	ring(a.mounts.bell)
 	ring(a.values.bell)

@@ -62,13 +62,9 @@ func (f *mountFeed) once(ctx context.Context) time.Duration {
 
 // requiredMounts are those of all stacks, by path. A stack that the policy denies has none:
 // probing writes to them.
-func (a *Agent) requiredMounts(d *api.Desired) []api.RequiredMount {
-	if d == nil {
-		return nil
-	}
+func (a *Agent) requiredMounts(stacks []*api.Stack) []api.RequiredMount {
 	var all []api.RequiredMount
-	for i := range d.Stacks {
-		s := &d.Stacks[i]
+	for _, s := range stacks {
 		if len(s.Mounts) > 0 && len(a.gate.Denied(s)) > 0 {
 			continue
 		}

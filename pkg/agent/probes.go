@@ -55,15 +55,10 @@ func (a *Agent) probeDue(ctx context.Context, states map[string]*probeState) {
 }
 
 func (a *Agent) dueProbes(states map[string]*probeState, now time.Time) []due {
-	d := a.desired.Load()
-	if d == nil {
-		return nil
-	}
 	obs := a.cache.Snapshot()
 	seen := map[string]bool{}
 	var list []due
-	for i := range d.Stacks {
-		stack := &d.Stacks[i]
+	for _, stack := range a.inForce() {
 		if len(a.gate.Denied(stack)) > 0 {
 			continue
 		}

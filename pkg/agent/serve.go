@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -58,10 +59,14 @@ func (b backend) Sync(context.Context) error {
 	return nil
 }
 
-// Hold suspends changes of a stack, or resumes them when h is nil.
+// Hold suspends changes of a stack, or resumes them when h is nil. To resume also ends the
+// quarantine of an update that failed: a person wants it tried again.
 func (b backend) Hold(stack string, h *api.Hold) error {
 	err := b.a.store.SetHold(stack, h)
 	b.a.cache.SetHold(stack, h)
+	if h == nil {
+		err = errors.Join(err, b.a.liftQuarantine(stack))
+	}
 	return err
 }
 
@@ -78,6 +83,7 @@ func (b backend) PlanTree(ctx context.Context, dir string) ([]*plan.Plan, error)
 		plans = append(plans, plan.Build(plan.Input{
 			Node: d.Node, Revision: d.Revision, Stack: &d.Stacks[i], Observed: obs, Now: time.Now(),
 			Secrets: digests, Refused: contract{b.a.secrets}.Refused(&d.Stacks[i]), Denied: b.a.gate.DeniedOf(ctx, d, &d.Stacks[i]),
+			Rehearsal: true,
 		}))
 	}
 	return plans, nil

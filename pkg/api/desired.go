@@ -80,9 +80,9 @@ type Service struct {
 	Update         Update     `json:"update,omitzero"`
 	// Rollback is Compose's deploy.rollback_config; nil means one replica at a time, the old
 	// one first, and repairs that go on.
-	Rollback *Update `json:"rollback,omitzero"`
-	PostStart      []Hook     `json:"postStart,omitzero"`
-	PreStop        []Hook     `json:"preStop,omitzero"`
+	Rollback  *Update `json:"rollback,omitzero"`
+	PostStart []Hook  `json:"postStart,omitzero"`
+	PreStop   []Hook  `json:"preStop,omitzero"`
 }
 
 // Replica is one wanted container.

@@ -182,6 +182,18 @@ func stackReasons() []Explanation { //nolint:funlen // one row for each reason
 			"Run it by hand with `docker exec` and correct it.",
 		},
 		{
+			"RollingBack", "An update failed; the stack goes back to its last known good definitions and images.",
+			"Wait until it is back, then act on what failed: the message and the lines of the log below it.",
+		},
+		{
+			"RolledBack", "An update failed and was undone: the last known good runs, and the revision is in quarantine.",
+			"Correct what the message names and push: a change of the stack is tried at once. `ktrdrctl resume STACK` tries the same one again.",
+		},
+		{
+			"UpdatePaused", "An update failed and stays where it is, as failure_action pause says; what runs is kept and repaired.",
+			"Correct what the message names and push, or go on as it is with `ktrdrctl resume STACK`.",
+		},
+		{
 			"StateCorrupt", "The agent's own memory was damaged; it started with an empty one and kept the old file.",
 			"Check the disk. Holds and adoptions have to be made again where they are missed.",
 		},

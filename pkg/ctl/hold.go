@@ -50,8 +50,10 @@ func (s *session) holdCommand() *cobra.Command {
 
 func (s *session) resumeCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "resume STACK",
-		Short:             "End a hold",
+		Use:   "resume STACK",
+		Short: "End a hold, or try an update again that failed",
+		Long: "Ends a hold. Ends the quarantine of an update that was rolled back or paused, too: the same\n" +
+			"revision is tried once more. ktrdrctl sync does not do that.",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: s.completeStacks,
 	}

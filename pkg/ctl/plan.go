@@ -65,7 +65,7 @@ func onlyStack(plans []*plan.Plan, stack string, err error) ([]*plan.Plan, error
 func planVerdict(plans []*plan.Plan) error {
 	blocked := false
 	for _, p := range plans {
-		if len(p.Ops) > 0 {
+		if slices.ContainsFunc(p.Ops, func(op plan.Op) bool { return !op.Background }) {
 			return exitCode(exitPending)
 		}
 		blocked = blocked || slices.ContainsFunc(p.Status.Conditions, isBlocked)

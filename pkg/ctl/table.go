@@ -144,11 +144,21 @@ func stackTroubles(now time.Time, s *api.StackStatus) []string {
 	}
 	for _, c := range s.Conditions {
 		list = append(list, trouble(now, s.Name, c)...)
+		if r := s.Rollout; r != nil && r.Failed != nil && c.Object == r.Failed.Container && isRollout(c.Reason) {
+			for _, line := range r.Failed.Log {
+				list = append(list, "    "+dim("log: ")+oneLine(line))
+			}
+		}
 	}
 	if !s.Converged && len(list) == 0 && s.Message != "" {
 		list = append(list, fmt.Sprintf("%s  %s  %s", reasonText(s.Reason), oneLine(s.Name), oneLine(s.Message)))
 	}
 	return list
+}
+
+// isRollout says that a condition is about an update that failed.
+func isRollout(r api.Reason) bool {
+	return r == api.ReasonRollingBack || r == api.ReasonRolledBack || r == api.ReasonUpdatePaused
 }
 
 // trouble is a condition in two lines: what is, and what to do about it.

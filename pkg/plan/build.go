@@ -25,20 +25,12 @@ type Input struct {
 	Denied []api.Condition
 	// Now is only compared with times of the input.
 	Now time.Time
+	// Rehearsal says that nobody runs the plan: it remembers nothing.
+	Rehearsal bool
 }
 
-// Build returns what is left to do so that the engine holds what the stack wants.
-// Same input, same plan.
-func Build(in Input) *Plan {
-	b := newBuilder(in)
-	if !in.Observed.Complete {
-		b.plan.Status = b.notObserved()
-		return b.plan
-	}
-	if len(in.Denied) > 0 {
-		b.plan.Status = b.denied()
-		return b.plan
-	}
+// build plans one stack, whichever the rollout has in force.
+func (b *builder) build() *Plan {
 	b.planNetworks()
 	b.planVolumes()
 	for _, s := range b.slots {
@@ -73,6 +65,8 @@ type slot struct {
 	diff     []FieldDiff
 	cause    string
 	image    *api.Image
+	// from is the id of the image to create from where its reference means another one.
+	from string
 	// imageNeeds are ops that bring the image.
 	imageNeeds []string
 	adopt      bool
@@ -114,6 +108,14 @@ type builder struct {
 	services map[string][]*slot
 	pulls    []string
 	pooled   []api.Condition
+
+	// What the rollout knows: the last known good, the containers that keep its images,
+	// where the stack stands, and when its update failed.
+	good     *api.Stack
+	known    *api.KnownGood
+	pinned   map[string]api.ImagePin
+	phase    Phase
+	failedAt time.Time
 }
 
 func newBuilder(in Input) *builder {
@@ -126,7 +128,7 @@ func newBuilder(in Input) *builder {
 		networks: map[string]*networkState{},
 		volumes:  map[string]string{},
 		blocked:  map[string]*problem{},
-		services: map[string][]*slot{},
+		services: map[string][]*slot{}, known: &api.KnownGood{}, phase: Steady,
 	}
 	b.indexContainers()
 	for _, svc := range startOrder(in.Stack.Services) {

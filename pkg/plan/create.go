@@ -28,7 +28,7 @@ func (b *builder) createAndStart(s *slot, gate gate) {
 	needs = append(needs, b.objectNeeds(s)...)
 	op := Op{
 		Key: createKey(s), Kind: Create, Object: s.rep.Name, Service: s.svc.Name, Cause: cause, Diff: s.diff,
-		Needs: needs, Replica: s.rep, Wanted: s.svc, NewName: name, Parents: parents,
+		Needs: needs, Replica: s.rep, Wanted: s.svc, NewName: name, Parents: parents, Image: s.from,
 	}
 	if len(s.obsolete) > 0 {
 		op.Replaces = s.obsolete[0].ID
@@ -52,7 +52,7 @@ func (b *builder) startNew(s *slot, gate gate, l launch) {
 	before := append([]string{l.created}, gate.needs...)
 	before = append(before, l.needs...)
 	copied := b.copyFiles(s, l.created)
-	if s.startFirst() {
+	if b.startFirst(s) {
 		b.startOp(s, append(before, copied), "")
 		b.renameOp(s, l, b.retireLast(s))
 		return
@@ -198,9 +198,9 @@ func (s *slot) gated() bool {
 }
 
 // startFirst says that old and new may run at once: asked for, and nothing exclusive.
-func (s *slot) startFirst() bool {
-	spec := &s.rep.Spec
-	if s.svc.Update.Order != "start-first" || len(spec.Ports) > 0 || spec.MacAddress != "" {
+func (b *builder) startFirst(s *slot) bool {
+	spec, order := &s.rep.Spec, b.policy(s.svc).Order
+	if order != "start-first" || len(spec.Ports) > 0 || spec.MacAddress != "" {
 		return false
 	}
 	if spec.NetworkMode != "" && spec.NetworkMode != "bridge" && spec.NetworkMode != "none" {

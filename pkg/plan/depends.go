@@ -137,7 +137,7 @@ func restartsWith(svc *api.Service, name string) bool {
 // updateNeeds keeps deploy.update_config.parallelism: a replica is not stopped before
 // the one that many places ahead of it was replaced and is ready again.
 func (b *builder) updateNeeds(s *slot) []string {
-	p := s.svc.Update.Parallelism
+	p := b.policy(s.svc).Parallelism
 	if p <= 0 {
 		return nil
 	}

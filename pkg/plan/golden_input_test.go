@@ -51,6 +51,10 @@ type scenario struct {
 	Done       []string                      `json:"done"` // containers of jobs that are recorded
 	Jobs       map[string]string             `json:"jobs"` // records of other hashes
 	Hold       *api.Hold                     `json:"hold"`
+	Unknown    bool                          `json:"unknown"`    // nothing is known to be good yet
+	GoodImages map[string]string             `json:"goodImages"` // ids by reference, where tags moved since
+	GoodJobs   []string                      `json:"goodJobs"`   // containers of jobs that had ended well then
+	Failed     *api.FailedUpdate             `json:"failed"`
 }
 
 // scenarioObject is a network or volume; Was patches the spec that it was made from.
@@ -82,6 +86,9 @@ type scenarioContainer struct {
 	Facts     json.RawMessage           `json:"facts"`
 }
 
+// imageOf stands for the id of an image: "@ID:web:1@".
+var imageOf = regexp.MustCompile(`@ID:([^@]+)@`)
+
 var reference = regexp.MustCompile(`\{\{ (op://[^ ]+) \}\}`)
 
 func strict(t *testing.T, archive *txtar.Archive, name string, into any) {
@@ -89,6 +96,7 @@ func strict(t *testing.T, archive *txtar.Archive, name string, into any) {
 	data := reference.ReplaceAllStringFunc(section(archive, name), func(s string) string {
 		return api.Placeholder(reference.FindStringSubmatch(s)[1])
 	})
+	data = imageOf.ReplaceAllStringFunc(data, func(s string) string { return imageID(imageOf.FindStringSubmatch(s)[1]) })
 	d := json.NewDecoder(bytes.NewReader([]byte(data)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
@@ -101,6 +109,7 @@ type scene struct {
 	t    *testing.T
 	told scenario
 	in   plan.Input
+	good *api.Stack
 }
 
 func scenarioInput(t *testing.T, archive *txtar.Archive) plan.Input {
@@ -114,8 +123,14 @@ func scenarioInput(t *testing.T, archive *txtar.Archive) plan.Input {
 		Observed: &api.Observed{
 			Complete: !sc.told.Incomplete, Containers: map[string]*api.Container{}, Networks: map[string]*api.Network{},
 			Volumes: map[string]*api.Volume{}, Images: map[string]*api.Image{}, Mounts: sc.told.Mounts,
-			Failures: sc.told.Failures, Jobs: map[string]string{}, Holds: map[string]api.Hold{},
+			Failures: sc.told.Failures, Jobs: map[string]string{}, Holds: map[string]api.Hold{}, Rollouts: map[string]*api.Rollout{},
 		},
+	}
+	sc.good = sc.in.Stack
+	if section(archive, "good") != "" {
+		var good scenarioStack
+		strict(t, archive, "good", &good)
+		sc.good = goldenStack(&good)
 	}
 	if sc.told.Hold != nil {
 		sc.in.Observed.Holds["s"] = *sc.told.Hold
@@ -124,7 +139,39 @@ func scenarioInput(t *testing.T, archive *txtar.Archive) plan.Input {
 	sc.images()
 	sc.objects()
 	sc.containers()
+	sc.rollout()
 	return sc.in
+}
+
+// rollout tells what is remembered: that the stack, or the one of the section "good", ran well.
+func (sc *scene) rollout() {
+	memory := &api.Rollout{Good: &api.KnownGood{
+		Desired: &api.Desired{Revision: "r0", Node: "a", Stacks: []api.Stack{*sc.good}}, Images: map[string]api.ImagePin{}, Jobs: map[string]string{},
+	}}
+	for _, svc := range sc.good.Services {
+		for _, r := range svc.Replicas {
+			pin := api.ImagePin{ID: imageID(r.Spec.Image)}
+			if img := sc.in.Observed.Images[r.Spec.Image]; img != nil {
+				pin.ID = cmp.Or(img.ID, pin.ID)
+			}
+			pin.ID = cmp.Or(sc.told.GoodImages[r.Spec.Image], pin.ID)
+			memory.Good.Images[r.Name] = pin
+			if slices.Contains(sc.told.GoodJobs, r.Name) {
+				memory.Good.Jobs[api.JobKey(sc.good.Project, svc.Name, r.Name)] = r.SpecHash
+			}
+		}
+	}
+	if sc.told.Unknown {
+		memory.Good = nil
+	}
+	if f := sc.told.Failed; f != nil {
+		failed := *f
+		if failed.Digest == itself {
+			failed.Digest = sc.in.Stack.SumDigest()
+		}
+		memory.Failed = &failed
+	}
+	sc.in.Observed.Rollouts[sc.in.Stack.Name] = memory
 }
 
 func goldenStack(d *scenarioStack) *api.Stack {

@@ -9,6 +9,10 @@ import (
 
 // resolveImage finds the local image of a slot or plans how to get it.
 func (b *builder) resolveImage(s *slot) {
+	if pin, ok := b.pinned[s.rep.Name]; ok && pin.ID != "" {
+		b.resolvePinned(s, pin)
+		return
+	}
 	ref := s.rep.Spec.Image
 	img := b.obs.Images[ref]
 	if img == nil || img.Stale {

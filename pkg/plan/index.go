@@ -54,13 +54,18 @@ func (b *builder) indexContainers() {
 		if owner(b.stack, c) == foreign {
 			continue
 		}
-		number, err := strconv.Atoi(c.Labels[api.LabelNumber])
-		if err != nil {
-			number = 1
-		}
-		key := slotKey{c.Labels[api.LabelService], number}
+		key := slotKey{c.Labels[api.LabelService], number(c)}
 		b.owned[key] = append(b.owned[key], c)
 	}
+}
+
+// number is Compose's number of a container.
+func number(c *api.Container) int {
+	n, err := strconv.Atoi(c.Labels[api.LabelNumber])
+	if err != nil {
+		return 1
+	}
+	return n
 }
 
 // sortedContainers returns the newest first, ties by id: map order must not matter.

@@ -41,7 +41,7 @@ func (b *builder) keep(s *slot, gate gate) {
 		s.ops++
 	}
 	var removed []string
-	if s.startFirst() {
+	if b.startFirst(s) {
 		removed = b.retireLast(s)
 	} else {
 		removed = b.retire(s, nil)

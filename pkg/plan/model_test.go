@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"strconv"
@@ -18,14 +19,19 @@ type model struct {
 	next int
 	// unhealthyImages never become healthy; badImages can't be pulled.
 	badImages map[string]bool
-	log       []string
+	// crashing images end right after each start; moved are the ids of tags that moved.
+	crashing map[string]bool
+	moved    map[string]string
+	// watch looks at the engine before each operation.
+	watch func(*plan.Plan) error
+	log   []string
 }
 
 func newModel() *model {
-	return &model{now: start, badImages: map[string]bool{}, obs: &api.Observed{
+	return &model{now: start, badImages: map[string]bool{}, crashing: map[string]bool{}, moved: map[string]string{}, obs: &api.Observed{
 		Complete: true, Containers: map[string]*api.Container{}, Networks: map[string]*api.Network{},
 		Volumes: map[string]*api.Volume{}, Images: map[string]*api.Image{}, Mounts: map[string]api.MountState{},
-		Failures: map[string]api.Failure{}, Jobs: map[string]string{}, Holds: map[string]api.Hold{},
+		Failures: map[string]api.Failure{}, Jobs: map[string]string{}, Holds: map[string]api.Hold{}, Rollouts: map[string]*api.Rollout{},
 	}}
 }
 
@@ -47,8 +53,17 @@ func (m *model) build(stack *api.Stack) *plan.Plan {
 func (m *model) run(stack *api.Stack) (*plan.Plan, error) {
 	for range 500 {
 		p := m.build(stack)
+		if m.watch != nil {
+			if err := m.watch(p); err != nil {
+				return p, err
+			}
+		}
 		ready := p.Ready(m.now)
-		if len(ready) == 0 && m.endJobs(stack) {
+		inForce := stack
+		if p.Back != nil {
+			inForce = &p.Back.Stacks[0]
+		}
+		if len(ready) == 0 && m.endJobs(inForce) {
 			continue
 		}
 		if len(ready) == 0 {
@@ -95,7 +110,7 @@ func (m *model) apply(stack *api.Stack, op plan.Op) error {
 			m.obs.Failures[op.Key] = api.Failure{Count: 1, Class: api.Terminal, Revision: "r1", Reason: api.ReasonImageMissing, Message: "no such tag"}
 			return nil
 		}
-		m.obs.Images[op.Object] = &api.Image{ID: "sha256:" + op.Object, PulledFor: "r1", PulledAt: m.now, Missing: m.badImages[op.Object]}
+		m.obs.Images[op.Object] = &api.Image{ID: m.imageID(op.Object), PulledFor: "r1", PulledAt: m.now, Missing: m.badImages[op.Object]}
 	case plan.CreateNetwork:
 		id := m.id("net")
 		m.obs.Networks[id] = &api.Network{ID: id, Name: op.Network.Name, Spec: *op.Network, Labels: m.labels(stack, op.Network.Hash())}
@@ -117,10 +132,30 @@ func (m *model) apply(stack *api.Stack, op plan.Op) error {
 		delete(m.obs.Containers, op.ID)
 	case plan.RecordJob:
 		m.obs.Jobs[op.ID] = op.SpecHash
+	case plan.RecordGood, plan.QuarantineRevision, plan.LiftQuarantine:
+		m.remember(stack, op)
 	default:
 		return m.change(c, op)
 	}
 	return nil
+}
+
+// remember does what apply does with the memory of a rollout.
+func (m *model) remember(stack *api.Stack, op plan.Op) {
+	memory := *op.Memory
+	if op.Kind == plan.RecordGood {
+		good := *memory.Good
+		good.Desired = &api.Desired{Revision: "r1", Node: "a", Stacks: []api.Stack{*stack}}
+		memory.Good = &good
+	}
+	m.obs.Rollouts[stack.Name] = &memory
+}
+
+func (m *model) imageID(ref string) string {
+	if strings.HasPrefix(ref, "sha256:") {
+		return ref
+	}
+	return cmp.Or(m.moved[ref], "sha256:"+ref)
 }
 
 func isUp(c *api.Container) bool {
@@ -145,7 +180,7 @@ func (m *model) create(stack *api.Stack, op plan.Op) error {
 	}
 	c := &api.Container{
 		ID: id, Name: op.NewName, Created: m.now, Labels: labels, Image: op.Replica.Spec.Image,
-		ImageID: m.obs.Images[op.Replica.Spec.Image].ID, State: api.StateCreated, Spec: op.Replica.Spec, Attached: map[string]api.Attachment{},
+		ImageID: cmp.Or(op.Image, m.imageID(op.Replica.Spec.Image)), State: api.StateCreated, Spec: op.Replica.Spec, Attached: map[string]api.Attachment{},
 		Facts: api.ContainerFacts{WritableBytes: -1},
 	}
 	if name, ok := strings.CutPrefix(op.Replica.Spec.NetworkMode, "service:"); ok {
@@ -261,6 +296,9 @@ func (m *model) startContainer(c *api.Container, op plan.Op) error {
 	}
 	if op.Wanted.Job {
 		c.State, c.ExitCode, c.FinishedAt = api.StateExited, 0, m.now.Add(time.Second)
+	}
+	if m.crashing[c.ImageID] {
+		c.State, c.ExitCode, c.FinishedAt, c.Restarts = api.StateRestarting, 1, m.now.Add(time.Millisecond), c.Restarts+2
 	}
 	c.Facts.HooksPending = len(op.Wanted.PostStart) > 0
 	return nil

@@ -35,6 +35,10 @@ const (
 	Hook          Kind = "run-post-start"
 	Adopt         Kind = "adopt-container"
 	RecordJob     Kind = "record-job"
+
+	RecordGood         Kind = "record-good"         // what a failed update returns to
+	QuarantineRevision Kind = "quarantine-revision" // an update that failed
+	LiftQuarantine     Kind = "lift-quarantine"
 )
 
 // Op is one step. Key identifies it across plans: the same step of a later plan has the
@@ -58,6 +62,8 @@ type Op struct {
 	NotBefore time.Time `json:"notBefore,omitzero"`
 	// Passive ops are waited for, not run: something else makes them happen.
 	Passive bool `json:"passive,omitzero"`
+	// Background ops keep no stack from being converged, and nothing waits for them.
+	Background bool `json:"background,omitzero"`
 	// Stalled ops failed for good; they are tried again when the desired state changes.
 	Stalled bool `json:"stalled,omitzero"`
 
@@ -79,6 +85,12 @@ type Op struct {
 	Parents map[string]string `json:"-"`
 	// SpecHash is set for Adopt, RecordJob and Compare.
 	SpecHash string `json:"-"`
+	// Image is the id to create from where the reference of the spec means another image.
+	Image string `json:"-"`
+	// Memory is set for what is remembered of a rollout; apply fills in the desired state
+	// of a RecordGood, and for a QuarantineRevision the last lines of the container LogsOf.
+	Memory *api.Rollout `json:"-"`
+	LogsOf string       `json:"-"`
 	// Grace is set for Stop and Restart.
 	Grace *time.Duration `json:"-"`
 }
@@ -98,6 +110,9 @@ type Plan struct {
 	Ops      []Op   `json:"ops"`
 	// Status is the stack's state as the planner sees it now.
 	Status api.StackStatus `json:"status"`
+	// Back is the desired state of the last known good when the operations go back to it;
+	// nil when they belong to the wanted one.
+	Back *api.Desired `json:"-"`
 	// Held says that a hold suspends every operation.
 	Held bool `json:"held,omitzero"`
 	// WakeAt is when something changes by the passing of time alone; zero means never.

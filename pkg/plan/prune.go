@@ -44,7 +44,10 @@ func (b *builder) surplus(wanted map[slotKey]bool) []slotKey {
 
 func (b *builder) pruneContainer(key slotKey, c *api.Container) string {
 	cause := fmt.Sprintf("service %q is not in the desired state", key.service)
-	if b.stack.Service(key.service) != nil {
+	switch {
+	case b.phase == RolledBack:
+		cause = fmt.Sprintf("service %q was not so in the last known good", key.service)
+	case b.stack.Service(key.service) != nil:
 		cause = fmt.Sprintf("service %q is scaled down", key.service)
 	}
 	prob, measure := b.protect(c, api.Protection{})

@@ -56,7 +56,7 @@ func (b *builder) finishedJob(s *slot) bool {
 	key := api.JobKey(b.stack.Project, s.svc.Name, s.rep.Name)
 	hash := s.rep.SpecHash + SecretDigest(s.rep, b.in.Secrets)
 	if s.keeper == nil {
-		if s.done = s.svc.Job && b.obs.Jobs[key] == hash; s.done {
+		if s.done = s.svc.Job && (b.obs.Jobs[key] == hash || b.known.Jobs[key] == hash || b.phase == RolledBack); s.done {
 			b.retire(s, nil)
 		}
 		return s.done

@@ -26,7 +26,9 @@ func (b *builder) finish() {
 	}
 	st.Conditions = append(st.Conditions, b.pooled...)
 	for i := range b.plan.Ops {
-		st.Pending = append(st.Pending, b.plan.Ops[i].String())
+		if op := &b.plan.Ops[i]; !op.Background {
+			st.Pending = append(st.Pending, op.String())
+		}
 	}
 	st.Conditions = append(st.Conditions, b.failureConditions()...)
 	b.summarise(&st)
@@ -129,6 +131,12 @@ func (b *builder) judge(s *slot, st *api.ServiceStatus) {
 	case s.svc.Job:
 		st.Reason, st.Message = api.ReasonProgressing, "the job runs"
 	default:
+		if until, watched := b.monitored(s); watched {
+			b.wakeAt(until)
+			st.Reason = api.ReasonProgressing
+			st.Message = "is watched until " + until.UTC().Format("15:04:05") + " (monitor of deploy)"
+			return
+		}
 		st.Converged, st.Reason = true, api.ReasonConverged
 	}
 	if st.Converged {
@@ -178,7 +186,7 @@ func (b *builder) failureConditions() []api.Condition {
 			continue
 		}
 		kind := api.ConditionDegraded
-		if op.Stalled {
+		if op.Stalled && !op.Background {
 			kind = api.ConditionBlocked
 		}
 		list = append(list, api.Condition{Type: kind, Status: true, Reason: f.Reason, Message: f.Message, Object: op.Object, Since: f.At})
@@ -215,8 +223,8 @@ func (b *builder) summarise(st *api.StackStatus) {
 		if waiting != "" {
 			st.Message += ": " + waiting
 		}
-	case b.changes() > 0:
-		st.Reason, st.Message = api.ReasonProgressing, count(b.changes())+" left"
+	case b.plan.changes() > 0:
+		st.Reason, st.Message = api.ReasonProgressing, count(b.plan.changes())+" left"
 	case slices.ContainsFunc(st.Conditions, func(c api.Condition) bool { return c.Type == api.ConditionBlocked }):
 		st.Reason, st.Message = st.Conditions[0].Reason, st.Conditions[0].Message
 	default:
@@ -225,10 +233,10 @@ func (b *builder) summarise(st *api.StackStatus) {
 }
 
 // changes counts operations that are more than another look at an image.
-func (b *builder) changes() int {
+func (p *Plan) changes() int {
 	n := 0
-	for i := range b.plan.Ops {
-		if b.plan.Ops[i].Kind != Resolve {
+	for i := range p.Ops {
+		if op := &p.Ops[i]; op.Kind != Resolve && !op.Background {
 			n++
 		}
 	}

@@ -42,7 +42,11 @@ func (p *Plan) String() string {
 	}
 	index := map[string]int{}
 	var out strings.Builder
-	fmt.Fprintf(&out, "stack %s: %s\n", p.Stack, count(len(p.Ops)))
+	fmt.Fprintf(&out, "stack %s: %s", p.Stack, count(len(p.Ops)))
+	if p.Back != nil {
+		fmt.Fprintf(&out, " of the rollback to %s", shortRevision(p.Back.Revision))
+	}
+	out.WriteByte('\n')
 	for i := range p.Ops {
 		op := &p.Ops[i]
 		index[op.Key] = i + 1

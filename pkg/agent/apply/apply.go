@@ -44,6 +44,7 @@ type Images interface {
 	InspectImage(ctx context.Context, ref, platform string) (*api.Image, error)
 	Pull(ctx context.Context, req engine.PullRequest) error
 	MeasureContainer(ctx context.Context, id string) (int64, error)
+	Logs(ctx context.Context, id string, tail int) (string, error)
 }
 
 // Engine is all that apply asks of an engine.
@@ -67,6 +68,7 @@ type Cache interface {
 type World interface {
 	Snapshot() *api.Observed
 	SetJob(key, hash string)
+	SetRollout(stack string, r *api.Rollout)
 }
 
 // Memory keeps across restarts what can't be read back from the engine.
@@ -75,12 +77,15 @@ type Memory interface {
 	SetJob(key, hash string) error
 	MarkHooksPending(id string) error
 	ClearHooksPending(id string) error
+	SetRollout(stack string, r *api.Rollout) error
 }
 
 // Secrets opens values by reference.
 type Secrets interface {
 	Open(ref string) (secrets.Value, bool)
 	Digests() map[string]string
+	// Redact takes every value out of a text.
+	Redact(text string) string
 }
 
 // Files turns a file or folder of the repository into a host path that can be bound.
@@ -147,6 +152,8 @@ func (x *Executor) Apply(ctx context.Context, op plan.Op, t plan.Target) error {
 		return x.hooks(ctx, op)
 	case plan.Measure, plan.Compare, plan.Adopt, plan.RecordJob:
 		return x.learn(ctx, op)
+	case plan.RecordGood, plan.QuarantineRevision, plan.LiftQuarantine:
+		return x.rollout(ctx, op, t)
 	case plan.AwaitExit:
 		return nil // passive: never handed out
 	}

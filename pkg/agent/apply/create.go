@@ -58,6 +58,9 @@ func (x *Executor) finalSpec(ctx context.Context, op plan.Op, t plan.Target) (ap
 		mounts[i].Source, mounts[i].Repo = path, nil
 	}
 	spec.Mounts = mounts
+	if op.Image != "" {
+		spec.Image = op.Image
+	}
 	return x.resolveParents(spec, op.Parents), nil
 }
 
@@ -163,7 +166,9 @@ func (x *Executor) containerLabels(op plan.Op, t plan.Target) map[string]string 
 		api.LabelNode:        t.Desired.Node,
 		api.LabelSpecHash:    op.Replica.SpecHash,
 	}
-	if img := x.cfg.World.Snapshot().Images[op.Replica.Spec.Image]; img != nil {
+	if op.Image != "" {
+		labels[api.LabelImage] = op.Image
+	} else if img := x.cfg.World.Snapshot().Images[op.Replica.Spec.Image]; img != nil {
 		labels[api.LabelImage] = img.ID
 	}
 	if digest := plan.SecretDigest(op.Replica, x.cfg.Secrets.Digests()); digest != "" {

@@ -269,6 +269,9 @@ func (l *Loop) planStack(ctx context.Context, name string, st *stackState, now t
 	}
 	if l.cfg.Policy != nil {
 		in.Denied = l.cfg.Policy.Denied(st.target.Stack)
+		if back := plan.InForce(in.Stack, in.Observed); back != nil && len(in.Denied) == 0 {
+			in.Denied = l.cfg.Policy.Denied(&back.Stacks[0])
+		}
 	}
 	p := plan.Build(in)
 	st.last, st.wakeAt = p, p.WakeAt

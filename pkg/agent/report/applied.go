@@ -103,7 +103,7 @@ func learns(k plan.Kind) bool {
 		return true
 	case plan.Pull, plan.CreateNetwork, plan.RemoveNetwork, plan.Connect, plan.Disconnect, plan.CreateVolume, plan.Create,
 		plan.CopyFiles, plan.Start, plan.Stop, plan.Restart, plan.Remove, plan.Rename, plan.Update, plan.Unpause, plan.Hook,
-		plan.Adopt, plan.RecordJob:
+		plan.Adopt, plan.RecordJob, plan.RecordGood, plan.QuarantineRevision, plan.LiftQuarantine:
 	}
 	return false
 }
@@ -114,7 +114,8 @@ func mutates(k plan.Kind) bool {
 	case plan.CreateNetwork, plan.RemoveNetwork, plan.Connect, plan.Disconnect, plan.CreateVolume, plan.Create, plan.CopyFiles,
 		plan.Start, plan.Stop, plan.Restart, plan.Remove, plan.Rename, plan.Update, plan.Unpause:
 		return true
-	case plan.Resolve, plan.Pull, plan.Measure, plan.Compare, plan.Probe, plan.AwaitExit, plan.Hook, plan.Adopt, plan.RecordJob:
+	case plan.Resolve, plan.Pull, plan.Measure, plan.Compare, plan.Probe, plan.AwaitExit, plan.Hook, plan.Adopt, plan.RecordJob,
+		plan.RecordGood, plan.QuarantineRevision, plan.LiftQuarantine:
 	}
 	return false
 }

@@ -162,10 +162,11 @@ type memory struct {
 	adoptions map[string][2]string
 	jobs      map[string]string
 	hooks     map[string]bool
+	rollouts  map[string]*api.Rollout
 }
 
 func newMemory() *memory {
-	return &memory{adoptions: map[string][2]string{}, jobs: map[string]string{}, hooks: map[string]bool{}}
+	return &memory{adoptions: map[string][2]string{}, jobs: map[string]string{}, hooks: map[string]bool{}, rollouts: map[string]*api.Rollout{}}
 }
 
 func (m *memory) restore(c *observe.Cache) {
@@ -179,6 +180,9 @@ func (m *memory) restore(c *observe.Cache) {
 	}
 	for k, v := range maps.All(m.jobs) {
 		c.SetJob(k, v)
+	}
+	for stack, r := range m.rollouts {
+		c.SetRollout(stack, r)
 	}
 }
 
@@ -196,11 +200,21 @@ func (m *memory) SetJob(key, hash string) error {
 	return nil
 }
 
-// job is the recorded hash of the job whose container had this name.
-func (m *memory) job(container string) string {
+func (m *memory) SetRollout(stack string, r *api.Rollout) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.jobs[api.JobKey("p", "migrate", container)]
+	m.rollouts[stack] = r
+	return nil
+}
+
+// ended says that the job whose container had this name is recorded with the hash, now or
+// with the last known good.
+func (m *memory) ended(container, hash string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := api.JobKey("p", "migrate", container)
+	r := m.rollouts["s"]
+	return m.jobs[key] == hash || r != nil && r.Good != nil && r.Good.Jobs[key] == hash
 }
 
 func (m *memory) MarkHooksPending(id string) error {
@@ -221,6 +235,7 @@ type noSecrets struct{}
 
 func (noSecrets) Open(string) (secrets.Value, bool)    { return secrets.Value{}, false }
 func (noSecrets) Digests() map[string]string           { return nil }
+func (noSecrets) Redact(text string) string            { return text }
 func (noSecrets) Refused(*api.Stack) map[string]string { return nil }
 
 type noFiles struct{}

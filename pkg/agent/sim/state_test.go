@@ -98,7 +98,7 @@ func (n *node) verify(d *api.Desired) error {
 		delete(want, c.Name)
 	}
 	for name, r := range want {
-		if jobs[name] && n.memory.job(name) == r.SpecHash {
+		if jobs[name] && n.memory.ended(name, r.SpecHash) {
 			continue // it ended well; its container may be gone
 		}
 		return fmt.Errorf("container %s is missing", name)

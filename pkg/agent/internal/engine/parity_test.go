@@ -350,6 +350,8 @@ func (w *parityWorld) parents(service *api.Service, replica *api.Replica) map[st
 func (w *parityWorld) Snapshot() *api.Observed { return &w.observed }
 func (w *parityWorld) SetJob(string, string)   {}
 
+func (w *parityWorld) SetRollout(string, *api.Rollout) {}
+
 func (w *parityWorld) Refresh(ctx context.Context, id string) error {
 	read, err := w.client.InspectContainer(ctx, id)
 	if err == nil {
@@ -367,11 +369,13 @@ type noMemory struct{}
 
 func (noMemory) SetAdoption(string, string, string) error { return nil }
 func (noMemory) SetJob(string, string) error              { return nil }
+func (noMemory) SetRollout(string, *api.Rollout) error    { return nil }
 func (noMemory) MarkHooksPending(string) error            { return nil }
 func (noMemory) ClearHooksPending(string) error           { return nil }
 
 type noSecrets struct{}
 
+func (noSecrets) Redact(text string) string         { return text }
 func (noSecrets) Open(string) (secrets.Value, bool) { return secrets.Value{}, false }
 func (noSecrets) Digests() map[string]string        { return nil }
 

@@ -81,7 +81,7 @@ func (f filler) fill(v reflect.Value) {
 		v.SetString([]string{"a", "<&>", "\u2028\u0000", "\uE000op://v/i/f\uE001", "ü"}[f.rand.IntN(5)])
 	case reflect.Bool:
 		v.SetBool(true)
-	case reflect.Float64:
+	case reflect.Float32, reflect.Float64:
 		v.SetFloat(f.rand.Float64())
 	case reflect.Int, reflect.Int32, reflect.Int64:
 		v.SetInt(int64(f.rand.Int32()) - 1<<30)

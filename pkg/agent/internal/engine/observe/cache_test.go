@@ -89,7 +89,7 @@ func (r *rig) difference() string {
 	}
 	got := r.Snapshot()
 	// Whose doing an end was is the cache's own knowledge: TestInterrupted.
-	own := cmpopts.IgnoreFields(api.ContainerFacts{}, "Interrupted")
+	own := cmpopts.IgnoreFields(api.ContainerFacts{}, "Interrupted", "HealthyAt")
 	return cmp.Diff(want, &api.Observed{Containers: got.Containers, Networks: got.Networks, Volumes: got.Volumes}, own)
 }
 
