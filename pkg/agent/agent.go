@@ -154,11 +154,11 @@ func (a *Agent) wire() error {
 	}
 	a.mounts = &mountFeed{
 		probe: prober.Probe, publish: a.publishMount, bell: make(chan struct{}, 1),
-		wanted: func() []api.RequiredMount { return a.requiredMounts(a.needed()) },
+		wanted: func() []api.RequiredMount { return a.requiredMounts(a.needed(a.desired.Load())) },
 	}
 	a.values = &secretFeed{
 		refresh: a.secrets.Refresh, every: a.cfg.Secrets.Refresh, bell: make(chan struct{}, 1), digests: a.secrets.Digests,
-		wanted: func() []string { return a.secretRefs(a.withNeeded()) }, looked: a.secretsLooked,
+		wanted: func() []string { return a.secretRefs(a.withNeeded(a.desired.Load())) }, looked: a.secretsLooked,
 		changed: func() {
 			a.forgetFailures() // a corrected password is tried at once
 			a.loop.Ring("")
@@ -248,7 +248,7 @@ func (a *Agent) accept(ctx context.Context, d *api.Desired, rev source.Revision)
 	} else {
 		a.report.SetNodeCondition("last-good", nil)
 	}
-	if refs := a.secretRefs(d); len(refs) > 0 {
+	if refs := a.secretRefs(a.withNeeded(d)); len(refs) > 0 {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		a.secretsLooked(a.secrets.Refresh(ctx, refs))
 		cancel()
@@ -259,8 +259,8 @@ func (a *Agent) accept(ctx context.Context, d *api.Desired, rev source.Revision)
 
 func (a *Agent) setDesired(ctx context.Context, d *api.Desired, at time.Time) {
 	a.forgetRollouts(d)
+	a.gate.SetDesired(ctx, a.withNeeded(d))
 	a.desired.Store(d)
-	a.gate.SetDesired(ctx, a.withNeeded())
 	a.report.SetDesired(d, at)
 	ring(a.mounts.bell)
 	ring(a.values.bell)

@@ -38,7 +38,7 @@ func (a *Agent) tidy(ctx context.Context) {
 	if err := a.store.DropJobs(func(key string) bool { return jobs[key] }); err != nil {
 		a.log.WarnContext(ctx, "old jobs stay in memory", "err", err)
 	}
-	if err := a.files.Prune(boundFiles(obs, a.withNeeded())); err != nil {
+	if err := a.files.Prune(boundFiles(obs, a.withNeeded(d))); err != nil {
 		a.log.WarnContext(ctx, "old copies of repository files stay on disk", "err", err)
 	}
 }

@@ -27,10 +27,9 @@ func (a *Agent) inForce() []*api.Stack {
 	return stacks
 }
 
-// needed are the accepted stacks, and beside them the last known good of each where that is
+// needed are the stacks of d, and beside them the last known good of each where that is
 // another one: what a rollback needs is kept at hand.
-func (a *Agent) needed() []*api.Stack {
-	d := a.desired.Load()
+func (a *Agent) needed(d *api.Desired) []*api.Stack {
 	if d == nil {
 		return nil
 	}
@@ -46,15 +45,14 @@ func (a *Agent) needed() []*api.Stack {
 	return stacks
 }
 
-// withNeeded is a desired state of the stacks that are needed.
-func (a *Agent) withNeeded() *api.Desired {
-	d := a.desired.Load()
+// withNeeded is d with all stacks that are needed.
+func (a *Agent) withNeeded(d *api.Desired) *api.Desired {
 	if d == nil {
 		return nil
 	}
 	out := *d
 	out.Stacks = nil
-	for _, s := range a.needed() {
+	for _, s := range a.needed(d) {
 		out.Stacks = append(out.Stacks, *s)
 	}
 	return &out
