@@ -54,14 +54,19 @@ func newRegistry(t *testing.T) *closedRegistry {
 // never has a tag of the repository that is deployed.
 func (r *closedRegistry) push(t *testing.T, d docker, tag string) {
 	t.Helper()
-	repo := r.host + "/e2e/pushed"
-	r.tag(t, d, repo, tag)
+	r.tag(t, d, r.host+"/e2e/pushed", tag)
+	r.pushTagged(t, d, tag)
+}
+
+// pushTagged pushes what the engine has under the tag.
+func (r *closedRegistry) pushTagged(t *testing.T, d docker, tag string) {
+	t.Helper()
 	auth, err := json.Marshal(map[string]string{"username": registryUser, "password": registryPass})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var said []byte
-	d.doAs(t, request{http.MethodPost, "/images/" + repo + "/push?tag=" + tag, "X-Registry-Auth", base64.URLEncoding.EncodeToString(auth)}, &said)
+	d.doAs(t, request{http.MethodPost, "/images/" + r.host + "/e2e/pushed/push?tag=" + tag, "X-Registry-Auth", base64.URLEncoding.EncodeToString(auth)}, &said)
 	if strings.Contains(string(said), "errorDetail") {
 		t.Fatalf("push: %s", said)
 	}
