@@ -24,6 +24,7 @@ type loading struct {
 	main   []types.ConfigFile
 	copies map[string]stagedCopy // by path in temp
 	bases  map[string]string     // extended files: path in temp by file and working directory
+	staged keySet
 
 	found     findings
 	deferred  []deferredProblem
@@ -69,7 +70,7 @@ func open(ctx context.Context, req Request) (*loading, error) {
 	}
 	return &loading{
 		ctx: ctx, req: req, dir: dir, repo: repo,
-		copies: map[string]stagedCopy{}, bases: map[string]string{},
+		copies: map[string]stagedCopy{}, bases: map[string]string{}, staged: keySet{},
 		extended: map[string]map[string]bool{}, tilde: map[string]string{},
 		found: findings{faulty: map[string]bool{}},
 		refs:  newReferences(), variables: newVariables(req.Project, req.Lookup),

@@ -49,6 +49,7 @@ func (l *loading) load(details types.ConfigDetails) (project *types.Project, err
 		o.SetProjectName(l.req.Project, true)
 		o.Profiles = l.req.Profiles
 		o.Interpolate.Substitute = l.substituter()
+		o.Interpolate.TypeCastMapping = l.staged.casts()
 		o.SkipConsistencyCheck = true
 		o.SkipResolveEnvironment = true
 		o.SkipResolveLabels = true

@@ -24,6 +24,7 @@ func (l *loading) rewrite(data []byte, index *yamlpos.Index, from origin) ([]byt
 	}
 	r := &rewriter{loading: l, index: index, from: from, done: map[*yaml.Node]bool{}}
 	for _, doc := range docs {
+		l.staged.add(doc)
 		if root := resolved(doc); root != nil && root.Kind == yaml.MappingNode {
 			r.root(root)
 		}

@@ -11,10 +11,8 @@ import (
 	"sync"
 
 	interp "github.com/compose-spec/compose-go/v2/interpolation"
-	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/schema"
 	"github.com/compose-spec/compose-go/v2/tree"
-	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"go.yaml.in/yaml/v4"
@@ -64,8 +62,7 @@ func (l *loading) document(doc *yaml.Node, from origin) (map[string]any, error) 
 	if !ok {
 		return nil, errors.New("the top level must be a mapping")
 	}
-	options := *loader.ToOptions(&types.ConfigDetails{}, nil).Interpolate
-	options.LookupValue, options.Substitute = from.variables.get, l.substituter()
+	options := interp.Options{LookupValue: from.variables.get, Substitute: l.substituter(), TypeCastMapping: l.staged.casts()}
 	typed, invalid := interp.Interpolate(value, options)
 	if invalid != nil {
 		options.TypeCastMapping = lenient(options.TypeCastMapping)
