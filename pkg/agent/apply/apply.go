@@ -2,7 +2,6 @@ package apply
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 
@@ -57,7 +56,9 @@ type Engine interface {
 
 // Cache is where apply looks at objects after a call, so that the next plan sees it.
 type Cache interface {
-	Refresh(ctx context.Context, id string) error
+	// Change runs a call that changes or makes a container, named by id or by the name that
+	// it gets, and publishes what became of it. It returns the call's own error first.
+	Change(ctx context.Context, object string, call func() (id string, err error)) error
 	RefreshNetwork(ctx context.Context, id string) error
 	RefreshVolume(ctx context.Context, name string) error
 	SetFacts(id string, change func(*api.ContainerFacts))
@@ -162,11 +163,13 @@ func (x *Executor) Apply(ctx context.Context, op plan.Op, t plan.Target) error {
 
 // change runs an operation on one existing container and reads it back.
 func (x *Executor) change(ctx context.Context, op plan.Op) error {
-	err := x.changeContainer(ctx, op)
-	if op.Kind == plan.Update && err == nil {
-		x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) { f.UpdateTried = op.SpecHash })
-	}
-	return x.readBack(ctx, op.ID, err)
+	return x.cfg.Cache.Change(ctx, op.ID, func() (string, error) {
+		err := x.changeContainer(ctx, op)
+		if op.Kind == plan.Update && err == nil {
+			x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) { f.UpdateTried = op.SpecHash })
+		}
+		return op.ID, err
+	})
 }
 
 func (x *Executor) changeContainer(ctx context.Context, op plan.Op) error {
@@ -205,17 +208,4 @@ func (x *Executor) countUnhealthy(id string) {
 		f.UnhealthyRestarts++
 		f.LastUnhealthyRestart = x.now()
 	})
-}
-
-// readBack refreshes a container after a call, also after a failed one: the truth may
-// have changed all the same. Only the call's own error is returned, unless it worked.
-func (x *Executor) readBack(ctx context.Context, id string, err error) error {
-	refreshErr := x.cfg.Cache.Refresh(ctx, id)
-	if errors.Is(refreshErr, engine.ErrNotFound) {
-		refreshErr = nil
-	}
-	if err != nil {
-		return err
-	}
-	return refreshErr
 }

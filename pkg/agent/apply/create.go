@@ -28,11 +28,7 @@ func (x *Executor) create(ctx context.Context, op plan.Op, t plan.Target) error 
 	if old := x.cfg.World.Snapshot().Containers[op.Replaces]; old != nil {
 		req.InheritVolumes = old.AnonymousVolumes
 	}
-	id, err := x.cfg.Engine.Create(ctx, req)
-	if err != nil {
-		return err
-	}
-	return x.readBack(ctx, id, nil)
+	return x.cfg.Cache.Change(ctx, req.Name, func() (string, error) { return x.cfg.Engine.Create(ctx, req) })
 }
 
 // finalSpec resolves repository files, parents and secrets of a spec.

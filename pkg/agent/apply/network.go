@@ -32,12 +32,10 @@ func (x *Executor) network(ctx context.Context, op plan.Op, t plan.Target) error
 		}
 		return x.cfg.Cache.RefreshVolume(ctx, op.Volume.Name)
 	case plan.Connect:
-		ep := *op.Endpoint
-		err := e.Connect(ctx, engine.ConnectRequest{NetworkID: op.NetworkID, ContainerID: op.ID, Endpoint: ep})
-		return x.readBack(ctx, op.ID, err)
+		req := engine.ConnectRequest{NetworkID: op.NetworkID, ContainerID: op.ID, Endpoint: *op.Endpoint}
+		return x.cfg.Cache.Change(ctx, op.ID, func() (string, error) { return op.ID, e.Connect(ctx, req) })
 	case plan.Disconnect:
-		err := e.Disconnect(ctx, op.NetworkID, op.ID)
-		return x.readBack(ctx, op.ID, err)
+		return x.cfg.Cache.Change(ctx, op.ID, func() (string, error) { return op.ID, e.Disconnect(ctx, op.NetworkID, op.ID) })
 	default:
 		return fmt.Errorf("operation %q is not about networks or volumes", op.Kind)
 	}

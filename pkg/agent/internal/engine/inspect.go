@@ -17,17 +17,15 @@ import (
 const maxHealthLog = 512
 
 // InspectContainer reads one container; ErrNotFound when it is gone. One that hangs
-// inside the engine (its mounts are on a dead share) ends in ErrTimeout.
+// inside the engine (its mounts are on a dead share) ends in ErrTimeout. Before the first
+// start the engine tells of networks by name alone: see ResolveNetworks.
 // Engine API: GET /containers/{id}/json.
 func (c *Client) InspectContainer(ctx context.Context, id string) (*api.Container, error) {
 	var read *api.Container
 	err := c.do(ctx, call{op: "inspect container", object: id, limit: c.cfg.Query}, func(ctx context.Context, s *session) error {
 		var err error
 		read, err = s.inspect(ctx, id)
-		if err != nil {
-			return err
-		}
-		return s.resolveNetworks(ctx, read)
+		return err
 	})
 	if err != nil {
 		return nil, err

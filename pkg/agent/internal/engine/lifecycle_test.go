@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +29,8 @@ func TestLifeOfAContainer(t *testing.T) {
 	if read.State != api.StateCreated || read.Name != req.Name {
 		t.Errorf("state %q, name %q", read.State, read.Name)
 	}
-	if _, ok := read.Attached[networkID]; !ok {
+	engine.ResolveNetworks(read, slices.Values([]*api.Network{{ID: networkID, Name: network}}))
+	if read.Attached[networkID].Name != network {
 		t.Errorf("attached before start: %v, want %s", read.Attached, networkID)
 	}
 	for range 2 {

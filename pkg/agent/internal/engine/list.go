@@ -39,12 +39,8 @@ func (c *Client) List(ctx context.Context) (List, error) {
 	if err := group.Wait(); err != nil {
 		return List{}, err
 	}
-	ids := make(map[string]string, len(list.Networks))
-	for _, n := range list.Networks {
-		ids[n.Name] = n.ID
-	}
 	for _, read := range list.Containers {
-		nameToID(read, ids)
+		ResolveNetworks(read, slices.Values(list.Networks))
 	}
 	return list, nil
 }

@@ -352,7 +352,11 @@ func (w *parityWorld) SetJob(string, string)   {}
 
 func (w *parityWorld) SetRollout(string, *api.Rollout) {}
 
-func (w *parityWorld) Refresh(ctx context.Context, id string) error {
+func (w *parityWorld) Change(ctx context.Context, _ string, call func() (string, error)) error {
+	id, err := call()
+	if err != nil {
+		return err
+	}
 	read, err := w.client.InspectContainer(ctx, id)
 	if err == nil {
 		w.observed.Containers[id] = read

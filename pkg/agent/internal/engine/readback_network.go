@@ -1,15 +1,14 @@
 package engine
 
 import (
-	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
-	"github.com/moby/moby/client"
 
 	"ktrdr.io/fleet/pkg/api"
 )
@@ -130,7 +129,7 @@ func configuredMAC(endpoint *network.EndpointSettings) string {
 
 // readAttachments keys the live connections by network id. Before its first start a
 // container's endpoints may have no id yet: these are keyed by name until
-// resolveNetworks.
+// ResolveNetworks.
 func readAttachments(raw container.InspectResponse) map[string]api.Attachment {
 	attached := map[string]api.Attachment{}
 	if raw.NetworkSettings == nil {
@@ -158,41 +157,22 @@ func readAttachments(raw container.InspectResponse) map[string]api.Attachment {
 	return attached
 }
 
-// resolveNetworks replaces names in Attached by ids: a container that was never started
-// joins whatever network has the name at its start.
-func (s *session) resolveNetworks(ctx context.Context, read *api.Container) error {
-	if !hasNamedAttachment(read) {
-		return nil
-	}
-	networks, err := s.cli.NetworkList(ctx, client.NetworkListOptions{})
-	if err != nil {
-		return err
-	}
-	ids := make(map[string]string, len(networks.Items))
-	for _, n := range networks.Items {
-		ids[n.Name] = n.ID
-	}
-	nameToID(read, ids)
-	return nil
-}
-
-func hasNamedAttachment(read *api.Container) bool {
-	for id, live := range read.Attached {
-		if id == live.Name {
-			return true
-		}
-	}
-	return false
-}
-
-// nameToID drops attachments to networks that don't exist any more.
-func nameToID(read *api.Container, ids map[string]string) {
+// ResolveNetworks replaces the names of networks in Attached by ids: a container that was
+// never started joins whatever network has the name at its start. It drops attachments to
+// networks that don't exist; of several with one name it takes the smallest id.
+func ResolveNetworks(read *api.Container, networks iter.Seq[*api.Network]) {
 	for key, live := range maps.Clone(read.Attached) {
 		if key != live.Name {
 			continue
 		}
 		delete(read.Attached, key)
-		if id, ok := ids[live.Name]; ok {
+		id := ""
+		for n := range networks {
+			if n.Name == live.Name && (id == "" || n.ID < id) {
+				id = n.ID
+			}
+		}
+		if id != "" {
 			read.Attached[id] = live
 		}
 	}

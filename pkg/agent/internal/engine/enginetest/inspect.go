@@ -60,6 +60,9 @@ func (f *Fake) list() engine.List {
 	for _, id := range slices.Sorted(maps.Keys(f.networks)) {
 		list.Networks = append(list.Networks, f.networks[id].view())
 	}
+	for _, c := range list.Containers {
+		engine.ResolveNetworks(c, slices.Values(list.Networks))
+	}
 	for _, name := range slices.Sorted(maps.Keys(f.volumes)) {
 		v := *f.volumes[name]
 		list.Volumes = append(list.Volumes, &v)
@@ -161,11 +164,7 @@ func (f *Fake) view(c *container) *api.Container {
 	for name, ep := range c.endpoints {
 		id := ep.netID
 		if id == "" {
-			n := f.networkNamed(name)
-			if n == nil {
-				continue
-			}
-			id = n.id
+			id = name
 		}
 		view.Attached[id] = api.Attachment{
 			Name: name, Aliases: ep.config.Aliases, IPv4: ep.config.IPv4Address, IPv6: ep.config.IPv6Address,

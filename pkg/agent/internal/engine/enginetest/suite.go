@@ -3,6 +3,7 @@ package enginetest
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +157,14 @@ func (s *Subject) inspect(t *testing.T, id string) *api.Container {
 	t.Helper()
 	c, err := s.InspectContainer(t.Context(), id)
 	require(t, err)
+	for network, live := range c.Attached {
+		if network == live.Name {
+			list, err := s.List(t.Context())
+			require(t, err)
+			engine.ResolveNetworks(c, slices.Values(list.Networks))
+			break
+		}
+	}
 	return c
 }
 

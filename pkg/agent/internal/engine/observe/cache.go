@@ -92,10 +92,14 @@ type Cache struct {
 
 	mu sync.Mutex
 	// seq numbers inspections and lists in the order in which they began.
-	seq     uint64
+	seq uint64
+	// lists counts those under way.
+	lists   int
 	records map[key]*record
 	dirty   []key
 	due     map[key]time.Time
+	// held are the containers that the agent itself changes now.
+	held map[string]*hold
 	// pending holds facts of containers that were not observed yet.
 	pending map[string]pendingFacts
 	// pulls outlives dropped entries of Observed.Images.
@@ -126,6 +130,7 @@ func New(e Engine, cfg Config) *Cache {
 		suspect:   make(chan struct{}, 1),
 		records:   map[key]*record{},
 		due:       map[key]time.Time{},
+		held:      map[string]*hold{},
 		pending:   map[string]pendingFacts{},
 		pulls:     map[string]pull{},
 		boot:      bootTime(cfg.ProcRoot),

@@ -31,7 +31,10 @@ func (c *Cache) died(id string, pid int) {
 		k := key{containerKind, id}
 		r := c.record(k)
 		r.deadSince, r.chases = time.Now(), 0
-		if r.phase == idle {
+		switch h := c.held[id]; {
+		case h != nil:
+			h.seen[k] = true
+		case r.phase == idle:
 			c.schedule(k, chaseMin)
 		}
 		return true, projectsOf(old)

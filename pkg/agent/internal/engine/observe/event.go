@@ -1,50 +1,34 @@
 package observe
 
 import (
-	"slices"
 	"strings"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/api"
 )
 
-// handle marks the objects that an event names as dirty. It never blocks.
+// handle marks the objects that an event names as dirty, unless what it tells is known. It
+// never blocks.
 func (c *Cache) handle(ev engine.Event) {
 	switch ev.Type {
 	case "container":
 		c.noteEnd(ev)
 		if !ignored(ev.Action) {
-			c.poke(key{containerKind, ev.ID})
+			c.note(key{containerKind, ev.ID}, ev)
 		}
 	case "network":
 		if ev.Action != "connect" && ev.Action != "disconnect" {
-			c.poke(key{networkKind, ev.ID})
-			c.pokeMembers(ev.ID, ev.Attributes["name"])
+			c.note(key{networkKind, ev.ID}, ev)
 		}
 		if id := ev.Attributes["container"]; id != "" {
-			c.poke(key{containerKind, id})
+			c.note(key{containerKind, id}, ev)
 		}
 	case "volume":
 		if ev.Action != "mount" && ev.Action != "unmount" {
-			c.poke(key{volumeKind, ev.ID})
+			c.note(key{volumeKind, ev.ID}, ev)
 		}
 	case "image":
 		c.staleImages(ev)
-	}
-}
-
-// pokeMembers marks the containers that are not running and belong to a network that
-// came or went: what they are attached to follows from it, without an event of theirs.
-func (c *Cache) pokeMembers(id, name string) {
-	for _, found := range c.Snapshot().Containers {
-		if found.State == api.StateRunning {
-			continue
-		}
-		_, attached := found.Attached[id]
-		named := slices.ContainsFunc(found.Spec.Endpoints, func(e api.Endpoint) bool { return e.Network == name })
-		if attached || named {
-			c.poke(key{containerKind, found.ID})
-		}
 	}
 }
 

@@ -62,16 +62,25 @@ func (c *Cache) noteEnd(ev engine.Event) {
 	if ev.Type != "container" || !outside && ev.Action != "die" {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	known := &c.record(key{containerKind, ev.ID}).interruption
-	at := &known.diedAt
-	if outside {
-		at = &known.endedAt
-	}
-	if at.Before(ev.Time) {
-		*at = ev.Time
-	}
+	c.change(func(next *api.Observed) (bool, []string) {
+		known := &c.record(key{containerKind, ev.ID}).interruption
+		at := &known.diedAt
+		if outside {
+			at = &known.endedAt
+		}
+		if at.Before(ev.Time) {
+			*at = ev.Time
+		}
+		// The end may have been seen before word of who did it.
+		old := next.Containers[ev.ID]
+		if old == nil || old.State != api.StateExited || old.Facts.Interrupted || !known.endedAt.After(old.StartedAt) {
+			return false, nil
+		}
+		found := *old
+		found.Facts.Interrupted = true
+		next.Containers = with(next.Containers, ev.ID, &found)
+		return true, projectsOf(old)
+	})
 }
 
 // ending says that a signal is meant to end a process. Others ask it to read its

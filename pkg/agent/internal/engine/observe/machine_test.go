@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/agent/internal/engine/enginetest"
 	"ktrdr.io/fleet/pkg/agent/internal/engine/observe"
 	"ktrdr.io/fleet/pkg/api"
@@ -33,6 +34,7 @@ func TestAnyHistoryEndsInTheTruth(t *testing.T) {
 			rt.Repeat(map[string]func(*rapid.T){
 				"run":      m.run,
 				"act":      m.act,
+				"change":   m.change,
 				"network":  m.network,
 				"volume":   m.volume,
 				"events":   m.events,
@@ -127,6 +129,24 @@ func (m *machine) act(rt *rapid.T) {
 	_ = verbs[rapid.SampledFrom(keys(verbs)).Draw(rt, "verb")]()
 }
 
+// change does what the agent does itself.
+func (m *machine) change(rt *rapid.T) {
+	object, ok := m.draw(rt)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(rt.Context(), time.Second) // it may be frozen
+	defer cancel()
+	verbs := map[string]func() error{
+		"start":  func() error { return m.fake.Start(ctx, object) },
+		"stop":   func() error { return m.fake.Stop(ctx, engine.StopRequest{ID: object}) },
+		"rename": func() error { m.names++; return m.fake.Rename(ctx, object, fmt.Sprintf("c%d", m.names)) },
+		"remove": func() error { return m.fake.Remove(ctx, object) },
+	}
+	verb := verbs[rapid.SampledFrom(keys(verbs)).Draw(rt, "verb")]
+	_ = m.Change(ctx, object, func() (string, error) { return object, verb() }) // may be refused or time out
+}
+
 func (m *machine) draw(rt *rapid.T) (string, bool) {
 	var ids []string
 	for _, c := range m.fake.Truth().Containers {
@@ -143,7 +163,8 @@ func (m *machine) network(rt *rapid.T) {
 		_, _ = m.hand.CreateNetwork(api.NetworkSpec{Name: "net", Labels: map[string]string{"n": fmt.Sprint(m.names)}})
 		return
 	}
-	_ = m.hand.RemoveNetwork("net")
+	// Docker sends no event when it can't restart a container whose network is gone.
+	m.lost = m.hand.RemoveNetwork("net") == nil || m.lost
 }
 
 func (m *machine) volume(rt *rapid.T) {

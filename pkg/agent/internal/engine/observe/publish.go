@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"maps"
 	"reflect"
 	"slices"
@@ -22,14 +23,24 @@ func (c *Cache) begin(k key) uint64 {
 func (c *Cache) end(k key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.record(k).inflight--
+	r := c.record(k)
+	if r.inflight--; r.inflight == 0 {
+		c.judgeLate(k, r)
+	}
 }
 
 func (c *Cache) beginList() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.seq++
+	c.lists++
 	return c.seq
+}
+
+func (c *Cache) endList() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lists--
 }
 
 // advance claims k for the answer numbered seq; false means that a newer one was
@@ -51,6 +62,9 @@ func (c *Cache) putContainer(id string, seq uint64, got *api.Container) {
 			return false, nil
 		}
 		old := next.Containers[id]
+		if got != nil {
+			engine.ResolveNetworks(got, maps.Values(next.Networks))
+		}
 		merged := c.mergeContainer(id, old, got)
 		if reflect.DeepEqual(old, merged) {
 			return false, nil
@@ -95,12 +109,32 @@ func (c *Cache) mergeContainer(id string, old, got *api.Container) *api.Containe
 
 func (c *Cache) putNetwork(id string, seq uint64, got *api.Network) {
 	c.change(func(next *api.Observed) (bool, []string) {
-		if !c.advance(key{networkKind, id}, seq) || reflect.DeepEqual(next.Networks[id], got) {
+		old := next.Networks[id]
+		if !c.advance(key{networkKind, id}, seq) || reflect.DeepEqual(old, got) {
 			return false, nil
 		}
 		next.Networks = with(next.Networks, id, got)
+		if old == nil || got == nil {
+			c.markMembers(next, cmp.Or(old, got))
+		}
 		return true, []string{anyProject}
 	})
+}
+
+// markMembers asks for the containers that are not running and belong to a network that
+// came or went: what they are attached to follows from it, without an event of theirs.
+// c.mu is held.
+func (c *Cache) markMembers(next *api.Observed, n *api.Network) {
+	for _, found := range next.Containers {
+		if found.State == api.StateRunning {
+			continue
+		}
+		_, attached := found.Attached[n.ID]
+		named := slices.ContainsFunc(found.Spec.Endpoints, func(e api.Endpoint) bool { return e.Network == n.Name })
+		if attached || named {
+			c.mark(key{containerKind, found.ID})
+		}
+	}
 }
 
 func (c *Cache) putVolume(name string, seq uint64, got *api.Volume) {
@@ -123,6 +157,9 @@ func (c *Cache) applyList(seq uint64, list engine.List) {
 		next.Containers, changed[0] = merge(c, containerKind, seq, next.Containers, containers)
 		next.Networks, changed[1] = merge(c, networkKind, seq, next.Networks, networks)
 		next.Volumes, changed[2] = merge(c, volumeKind, seq, next.Volumes, volumes)
+		if changed[1] {
+			c.markResolved(seq, next)
+		}
 		first := !next.Complete
 		next.Complete = true
 		c.sweep(seq, next)
@@ -133,6 +170,16 @@ func (c *Cache) applyList(seq uint64, list engine.List) {
 	})
 	for _, listed := range list.Containers {
 		c.watch(listed.ID)
+	}
+}
+
+// markResolved asks for the containers that were inspected during a list that brought other
+// networks, and so were attached by name to what was known before. c.mu is held.
+func (c *Cache) markResolved(seq uint64, next *api.Observed) {
+	for id, found := range next.Containers {
+		if k := (key{containerKind, id}); found.State != api.StateRunning && c.record(k).applied > seq {
+			c.mark(k)
+		}
 	}
 }
 

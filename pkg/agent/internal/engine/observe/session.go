@@ -94,6 +94,7 @@ func (c *Cache) follow(events <-chan engine.Event, errs <-chan error) error {
 // the engine's clock as far as that is known, from which on events are of interest.
 func (c *Cache) relist(ctx context.Context) (since time.Time, err error) {
 	seq := c.beginList()
+	defer c.endList()
 	began := time.Now()
 	list, err := c.engine.List(ctx)
 	if err != nil {

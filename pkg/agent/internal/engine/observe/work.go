@@ -42,8 +42,12 @@ type record struct {
 	// applied is the sequence number of the inspection or list that was published last.
 	// What began earlier is out of date.
 	applied uint64
-	// inflight counts inspections under way, those of Refresh included.
+	// inflight counts inspections under way, those of Refresh included; late are the events
+	// that came meanwhile.
 	inflight int
+	late     []engine.Event
+	// changed is when the agent itself last changed it.
+	changed  time.Time
 	failures int
 	// deadSince is when the process was seen to be gone, chases how often the engine was
 	// asked since.
@@ -76,14 +80,7 @@ func (c *Cache) record(k key) *record {
 	return r
 }
 
-// poke asks for an inspection of k that begins after now.
-func (c *Cache) poke(k key) {
-	c.mu.Lock()
-	c.mark(k)
-	c.mu.Unlock()
-}
-
-// mark is poke with c.mu held.
+// mark asks for an inspection of k that begins after now. c.mu is held.
 func (c *Cache) mark(k key) {
 	r := c.record(k)
 	delete(c.due, k)
