@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"ktrdr.io/fleet/pkg/api"
 )
@@ -232,4 +233,4 @@ func (r *rollout) status() *api.RolloutStatus {
 	return st
 }
 
-func shortRevision(revision string) string { return shortID(revision) }
+func shortRevision(revision string) string { return shortID(strings.TrimPrefix(revision, "dir-")) }
