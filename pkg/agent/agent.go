@@ -141,7 +141,7 @@ func (a *Agent) wire() error {
 		Engine: a.engine, Cache: a.cache, World: a.cache, Memory: memory{a.store}, Secrets: a.secrets,
 		Files: a.files, Checker: checker{}, Policy: a.gate, Log: a.log.With("component", "apply"),
 	})
-	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log, Providers: a.secrets.Providers})
+	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log, Providers: a.secrets.Providers, Secrets: a.secretsStatus})
 	a.loop = reconcile.New(reconcile.Config{
 		World: a.cache, Applier: a.exec, Secrets: contract{a.secrets}, Policy: a.gate, Report: a.report,
 		Log: a.log.With("component", "reconcile"), Limits: reconcile.DefaultLimits(),

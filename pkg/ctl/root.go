@@ -83,7 +83,7 @@ ktrdrctl hold core --for 2h --why "database maintenance"`,
 	root.PersistentFlags().DurationVar(&s.timeout, "timeout", requestTimeout, "time limit of one request")
 	root.AddCommand(
 		s.statusCommand(), s.validateCommand(), s.planCommand(), s.holdCommand(), s.resumeCommand(),
-		s.eventsCommand(), s.syncCommand(), s.versionCommand(),
+		s.eventsCommand(), s.secretsCommand(), s.syncCommand(), s.versionCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitHelp},
 	)
 	return root

@@ -67,6 +67,10 @@ func (f *fleet) play(scene string) error {
 			r.SetSource(revision, time.Now(), nil)
 			r.Planned("core", corePlan(nil), 0)
 		})
+	case "secrets":
+		f.secrets.Store(secretsWell())
+	case "secrets-failing":
+		f.secrets.Store(secretsFailing())
 	case "stuck": // looks, and finds a blocked stack
 		engine()
 		r.Planned("core", corePlan(progressing), 0)

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,17 +77,19 @@ type fleetKey struct{}
 
 // fleet is the agent of one script.
 type fleet struct {
-	report *report.Report
-	back   *backend
-	stop   func()
-	beside *exec.Cmd
+	report  *report.Report
+	secrets atomic.Pointer[api.SecretsStatus]
+	back    *backend
+	stop    func()
+	beside  *exec.Cmd
 }
 
 func fleetOf(ts *testscript.TestScript) *fleet { return ts.Value(fleetKey{}).(*fleet) }
 
 func cmdAgent(ts *testscript.TestScript, neg bool, args []string) {
 	f := fleetOf(ts)
-	f.report = report.New(report.Config{Node: "b", Log: slog.New(slog.DiscardHandler)})
+	f.report = report.New(report.Config{Node: "b", Log: slog.New(slog.DiscardHandler), Secrets: func() api.SecretsStatus { return *f.secrets.Load() }})
+	f.secrets.Store(&api.SecretsStatus{Node: "b", Time: time.Now(), Providers: []api.ProviderState{}, Secrets: []api.SecretStatus{}})
 	f.back = &backend{report: f.report, holds: map[string]*api.Hold{}}
 	scene := args[len(args)-1]
 	ts.Check(f.play(scene))

@@ -49,6 +49,17 @@ services:
 		a.on.untouched(t, before)
 		return !t.Failed()
 	})
+	phases := map[string]api.SecretPhase{}
+	var known api.SecretsStatus
+	if err := a.get("/v1/secrets", &known); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range known.Secrets {
+		phases[s.Reference] = s.Phase
+	}
+	if phases["op://e2e/app/password"] != api.SecretFresh || phases["op://e2e/other/password"] != api.SecretDenied {
+		t.Errorf("phases %v", phases)
+	}
 	if found := conditions(a.status(), api.ReasonSecretsStale); len(found) > 0 {
 		t.Errorf("somebody asked for a reference that is denied: %v", found)
 	}

@@ -44,6 +44,7 @@ type answer func(w http.ResponseWriter, r *http.Request) (any, error)
 // Handler answers everything. It belongs on a listener that only operators reach.
 func (r *Report) Handler(b Backend) http.Handler {
 	h := newHandler(r, b)
+	h.routes["/v1/secrets"] = methods{http.MethodGet: h.secrets}
 	h.routes["/v1/hold"] = methods{http.MethodPost: h.hold}
 	h.routes["/v1/resume"] = methods{http.MethodPost: h.resume}
 	h.routes["/v1/plan"][http.MethodPost] = h.planTree
@@ -58,6 +59,7 @@ func (r *Report) ReadHandler(b Backend) http.Handler {
 		h.routes[path] = methods{http.MethodPost: refuseWrite}
 	}
 	h.routes["/v1/plan"][http.MethodPost] = refuseWrite
+	h.routes["/v1/secrets"] = methods{http.MethodGet: refuseSecrets}
 	return h.guarded()
 }
 

@@ -19,6 +19,9 @@ type Config struct {
 	// Providers tells how the providers of secrets are doing, without waiting for
 	// anything; nil when there are none.
 	Providers func() []api.ProviderState
+	// Secrets tells about the references in use, without waiting for anything; nil when
+	// there is nothing to tell.
+	Secrets func() api.SecretsStatus
 }
 
 // Report is the newest knowledge about one node. Its methods are safe for concurrent use
@@ -30,6 +33,8 @@ type Report struct {
 	started time.Time
 	// providers is nil when there are none.
 	providers func() []api.ProviderState
+	// secrets is nil when there is nothing to tell.
+	secrets func() api.SecretsStatus
 
 	mu         sync.Mutex
 	desired    desiredState
@@ -66,6 +71,7 @@ func New(cfg Config) *Report {
 	r := &Report{
 		node:       cfg.Node,
 		providers:  cfg.Providers,
+		secrets:    cfg.Secrets,
 		metrics:    telemetry.NewMetrics(telemetry.Build{Version: api.Version, Commit: api.Commit}),
 		events:     newEventLog(cfg.Log.With("node", cfg.Node)),
 		started:    time.Now(),
@@ -75,6 +81,9 @@ func New(cfg Config) *Report {
 	}
 	if cfg.Providers != nil {
 		r.metrics.WatchProviders(measured(cfg.Providers))
+	}
+	if cfg.Secrets != nil {
+		r.metrics.WatchSecrets(counted(cfg.Secrets))
 	}
 	return r
 }

@@ -37,6 +37,10 @@ type State struct {
 	Version string
 	// ResolvedAt is when the value was last confirmed; zero when missing.
 	ResolvedAt time.Time
+	// Generation counts the distinct values since the store was made, from 1; 0 when missing.
+	Generation uint64
+	// ChangedAt is when the present value was first resolved; zero when missing.
+	ChangedAt time.Time
 	// Age is the time since ResolvedAt, 0 when missing.
 	Age time.Duration
 	// Reason and Message say why the phase is not Fresh.
@@ -61,6 +65,8 @@ type entry struct {
 	value      Value
 	version    string
 	resolvedAt time.Time
+	generation uint64
+	changedAt  time.Time
 	digest     string
 	err        error
 	// previous is what the value was before: it may still turn up in logs.
@@ -142,7 +148,7 @@ func (s *Store) Redact(text string) string {
 }
 
 func (e *entry) state(ref string) State {
-	state := State{Ref: ref, Phase: Fresh, Version: e.version, ResolvedAt: e.resolvedAt}
+	state := State{Ref: ref, Phase: Fresh, Version: e.version, ResolvedAt: e.resolvedAt, Generation: e.generation, ChangedAt: e.changedAt}
 	if e.resolvedAt.IsZero() {
 		state.Phase, state.Reason = Missing, api.ReasonSecretMissing
 	} else {
@@ -219,8 +225,14 @@ func (s *Store) take(ref string, results map[string]Result, err error, now time.
 }
 
 func (e *entry) renew(result Result, now time.Time) {
-	if !e.resolvedAt.IsZero() && !e.value.Equal(result.Value) {
+	first := e.resolvedAt.IsZero()
+	changed := first || !e.value.Equal(result.Value)
+	if changed && !first {
 		e.previous = e.value
+	}
+	if changed {
+		e.generation++
+		e.changedAt = now
 	}
 	e.value, e.version, e.resolvedAt, e.err = result.Value, result.Version, now, nil
 }
