@@ -59,7 +59,7 @@ func TestTroublesThatStay(t *testing.T) {
 		"200 page": {server.Quirks{HTML: 200}, 3, secrets.ErrUnreachable, api.ReasonProviderDown, api.Transient, "login page"},
 		"redirect": {server.Quirks{Redirect: "https://example.org/"}, 1, secrets.ErrUnreachable, api.ReasonProviderDown, api.Waiting, "(302)"},
 		"hangs":    {server.Quirks{Hang: true}, 1, secrets.ErrUnreachable, api.ReasonProviderDown, api.Transient, "within 50ms"},
-		"too much": {server.Quirks{Oversized: 9 << 20}, 1, secrets.ErrUnreachable, api.ReasonProviderDown, api.Waiting, "more than 8388608 bytes"},
+		"too much": {server.Quirks{Oversized: 1 << 40}, 1, secrets.ErrUnreachable, api.ReasonProviderDown, api.Waiting, "more than 8388608 bytes"},
 		"cut":      {server.Quirks{CutAfter: 9}, 3, secrets.ErrUnreachable, api.ReasonProviderDown, api.Transient, "too early"},
 	} {
 		t.Run(name, func(t *testing.T) {

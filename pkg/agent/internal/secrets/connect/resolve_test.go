@@ -195,6 +195,11 @@ func TestRoundTrips(t *testing.T) {
 	// A new reference into a known item reads it again, and only it.
 	refs = append(refs, "op://"+vaultName+"/other/f")
 	look(map[string]int{vaultList: 1, itemList: 1, itemGet: 1})
+	// Values that nobody asked for are not kept.
+	if got := one(t, p, refs[0]); got.Err != nil {
+		t.Fatal(got.Err)
+	}
+	look(map[string]int{vaultList: 1, itemList: 1, itemGet: 2})
 	// What is missing is looked for at every look.
 	w.RemoveItem(w.vault, other)
 	for range 2 {
