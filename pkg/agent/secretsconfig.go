@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"ktrdr.io/fleet/pkg/agent/internal/secrets"
 	"ktrdr.io/fleet/pkg/agent/internal/secrets/connect"
+	"ktrdr.io/fleet/pkg/agent/internal/secrets/keyvault"
 	"ktrdr.io/fleet/pkg/api"
 )
 
@@ -15,6 +17,8 @@ import (
 type SecretsConfig struct {
 	// Connect serves op:// references.
 	Connect *ConnectConfig `yaml:"connect"`
+	// KeyVault serves akv:// references.
+	KeyVault *KeyVaultConfig `yaml:"keyVault"`
 	// Dotenv serves the references that no other provider serves.
 	Dotenv *DotenvConfig `yaml:"dotenv"`
 	// Refresh is the time between looks for changed values, give or take a tenth. Default 1m.
@@ -38,6 +42,17 @@ type ConnectConfig struct {
 	TokenEnv string `yaml:"tokenEnv"`
 }
 
+// KeyVaultConfig says as whom the agent reads from Azure Key Vault; references name the vaults.
+type KeyVaultConfig struct {
+	// Auth is managedIdentity (default) or environment (AZURE_TENANT_ID, AZURE_CLIENT_ID
+	// and AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH).
+	Auth string `yaml:"auth"`
+	// ClientID of a user-assigned managed identity. Default: the machine's own.
+	ClientID string `yaml:"clientID"`
+	// Domain of the vaults. Default vault.azure.net.
+	Domain string `yaml:"domain"`
+}
+
 // DotenvConfig reads values from a file, for laptops and demonstrations.
 type DotenvConfig struct {
 	// File must be readable by its owner only.
@@ -55,6 +70,12 @@ func (s *SecretsConfig) validate() error {
 	}
 	if s.Connect != nil {
 		errs = append(errs, below("secrets.connect.", s.Connect.config("").Validate())...)
+	}
+	if s.KeyVault != nil {
+		errs = append(errs, below("secrets.keyVault.", s.KeyVault.config().Validate())...)
+	}
+	if s.Connect != nil && s.KeyVault != nil && s.Dotenv != nil {
+		errs = append(errs, errors.New("secrets.dotenv: has nothing to serve beside secrets.connect and secrets.keyVault; remove it"))
 	}
 	return errors.Join(errs...)
 }
@@ -81,18 +102,31 @@ func (c *ConnectConfig) config(node string) *connect.Config {
 	}
 }
 
+func (k *KeyVaultConfig) config() *keyvault.Config {
+	return &keyvault.Config{Auth: k.Auth, ClientID: k.ClientID, Domain: k.Domain}
+}
+
 // open makes the providers for a node. Nothing is asked of them yet.
 func (s *SecretsConfig) open(node string) (*secrets.Router, error) {
 	router := secrets.NewRouter()
-	rest := []string{api.SchemeAzure}
-	if s.Connect == nil {
-		rest = append([]string{api.SchemeOnePassword}, rest...)
-	} else {
+	rest := []string{api.SchemeOnePassword, api.SchemeAzure}
+	serve := func(scheme string, p secrets.Provider) {
+		router.Add(p, scheme)
+		rest = slices.DeleteFunc(rest, func(other string) bool { return other == scheme })
+	}
+	if s.Connect != nil {
 		p, err := connect.New(s.Connect.config(node))
 		if err != nil {
 			return nil, errors.Join(below("secrets.connect.", err)...)
 		}
-		router.Add(p, api.SchemeOnePassword)
+		serve(api.SchemeOnePassword, p)
+	}
+	if s.KeyVault != nil {
+		p, err := keyvault.New(s.KeyVault.config())
+		if err != nil {
+			return nil, errors.Join(below("secrets.keyVault.", err)...)
+		}
+		serve(api.SchemeAzure, p)
 	}
 	if s.Dotenv != nil {
 		router.Add(secrets.NewDotenv(s.Dotenv.File), rest...)

@@ -40,6 +40,12 @@ func TestSecretsConfigProblems(t *testing.T) {
 `: {
 			"secrets.refresh: 1ms", `secrets.dotenv.file: "secrets.env"`, "secrets.connect.url: http to connect.home", "secrets.connect.tokenEnv: set only one",
 		},
+		"  keyVault: {auth: magic, domain: x}\n": {"secrets.keyVault.auth: write managedIdentity or environment", "secrets.keyVault.domain: "},
+		`
+  connect: {url: "https://h", tokenFile: /t}
+  keyVault: {}
+  dotenv: {file: /e}
+`: {"secrets.dotenv: has nothing to serve"},
 		"  connect: {}\n": {"secrets.connect.url: must be", "secrets.connect.tokenFile: set one of"},
 		"  connect: {url: \"https://h\", token: hunter2}\n": {"token"},
 	} {

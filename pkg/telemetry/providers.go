@@ -9,7 +9,8 @@ import (
 // Provider is what the metrics say about one provider of secrets.
 type Provider struct {
 	Name string
-	Up   bool
+	// Asked is false before the first attempt: nobody knows then whether it is up.
+	Asked, Up bool
 	// LastSuccess and TokenExpires have no sample while they are zero.
 	LastSuccess, TokenExpires time.Time
 	// Requests that got a usable answer, and Failed ones, since the start.
@@ -30,7 +31,7 @@ func (m *Metrics) WatchProviders(ask func() []Provider) {
 	}
 	m.registry.MustRegister(&providers{
 		ask: ask,
-		up:  desc("ktrdr_secret_provider_up", "1 while the provider's last answer could be used, else 0."),
+		up:  desc("ktrdr_secret_provider_up", "1 while the provider's last answer could be used, else 0; absent before it was asked."),
 		lastSuccess: desc("ktrdr_secret_provider_last_success_timestamp_seconds",
 			"When the provider last gave an answer that could be used; absent before the first one."),
 		expiry: desc("ktrdr_secret_provider_token_expiry_timestamp_seconds",
@@ -50,11 +51,9 @@ func (p *providers) Describe(out chan<- *prometheus.Desc) {
 func (p *providers) Collect(out chan<- prometheus.Metric) {
 	for _, of := range p.ask() {
 		name := clean(of.Name)
-		up := 0.0
-		if of.Up {
-			up = 1
+		if of.Asked {
+			out <- prometheus.MustNewConstMetric(p.up, prometheus.GaugeValue, of.value(), name)
 		}
-		out <- prometheus.MustNewConstMetric(p.up, prometheus.GaugeValue, up, name)
 		out <- prometheus.MustNewConstMetric(p.request, prometheus.CounterValue, float64(of.Requests), name, ResultOK)
 		out <- prometheus.MustNewConstMetric(p.request, prometheus.CounterValue, float64(of.Failed), name, "error")
 		if !of.LastSuccess.IsZero() {
@@ -64,4 +63,11 @@ func (p *providers) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(p.expiry, prometheus.GaugeValue, float64(of.TokenExpires.Unix()), name)
 		}
 	}
+}
+
+func (p Provider) value() float64 {
+	if p.Up {
+		return 1
+	}
+	return 0
 }

@@ -11,7 +11,7 @@ func measured(ask func() []api.ProviderState) func() []telemetry.Provider {
 		var list []telemetry.Provider
 		for _, s := range ask() {
 			p := telemetry.Provider{
-				Name: s.Name, Up: s.Reachable, LastSuccess: s.LastSuccess,
+				Name: s.Name, Asked: !s.LastAttempt.IsZero(), Up: s.Reachable, LastSuccess: s.LastSuccess,
 				Requests: s.Requests - s.FailedRequests, Failed: s.FailedRequests,
 			}
 			if s.Token != nil {

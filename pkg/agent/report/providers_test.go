@@ -16,9 +16,10 @@ func TestProviders(t *testing.T) {
 	states := []api.ProviderState{
 		{
 			Name: "connect", Schemes: []string{"op"}, Reachable: true, Requests: 10, FailedRequests: 3,
-			LastSuccess: time.Unix(1000, 0), Token: &api.TokenState{Expires: time.Unix(2000, 0)},
+			LastAttempt: time.Unix(1000, 0), LastSuccess: time.Unix(1000, 0), Token: &api.TokenState{Expires: time.Unix(2000, 0)},
 		},
-		{Name: "keyvault", Schemes: []string{"akv"}, Reason: api.ReasonSecretsStale, Message: "down"},
+		{Name: "keyvault", Schemes: []string{"akv"}, LastAttempt: time.Unix(1000, 0), Reason: api.ReasonProviderDown, Message: "down"},
+		{Name: "dotenv", Schemes: []string{}},
 	}
 	r := report.New(report.Config{
 		Node: "b", Log: slog.New(slog.DiscardHandler), Providers: func() []api.ProviderState { return states },
@@ -39,7 +40,8 @@ func TestProviders(t *testing.T) {
 			t.Errorf("no %s", want)
 		}
 	}
-	if strings.Contains(text, `success_timestamp_seconds{provider="keyvault"`) || strings.Contains(text, `expiry_timestamp_seconds{provider="keyvault"`) {
-		t.Error("a time that nobody knows is told")
+	if strings.Contains(text, `success_timestamp_seconds{provider="keyvault"`) || strings.Contains(text, `expiry_timestamp_seconds{provider="keyvault"`) ||
+		strings.Contains(text, `provider_up{provider="dotenv"`) {
+		t.Error("what nobody knows is told")
 	}
 }

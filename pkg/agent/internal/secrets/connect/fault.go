@@ -132,7 +132,8 @@ func (c *client) connection(ctx context.Context, err error) *fault {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &fault{kind: timedOut, err: context.Canceled}
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	// A dial that the deadline ends says so in its own way.
+	if late, ok := errors.AsType[net.Error](err); errors.Is(ctx.Err(), context.DeadlineExceeded) || ok && late.Timeout() {
 		return newFault(c, timedOut, 0)
 	}
 	if text := distrust(err); text != "" {
