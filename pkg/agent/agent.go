@@ -130,6 +130,9 @@ func (a *Agent) openSource() error {
 		src: src, poll: poll, node: a.cfg.Node, log: logs.source,
 		sync: make(chan struct{}, 1), looked: make(chan struct{}), accept: a.accept, refused: a.refused,
 	}
+	if dir, ok := src.(interface{ Early() <-chan struct{} }); ok {
+		a.follow.early = dir.Early()
+	}
 	return nil
 }
 

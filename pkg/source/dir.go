@@ -174,5 +174,10 @@ func (d *Dir) Prune(keep ...string) error {
 // Changes implements Source.
 func (d *Dir) Changes() <-chan struct{} { return d.watch.ring }
 
+// Early rings (one slot, no content) when the folder begins to change, Quiet or longer before Changes does. What is
+// fetched then may be half of a change: it is good for work ahead, whose result is thrown away when the revision that
+// is fetched after the ring of Changes is another one.
+func (d *Dir) Early() <-chan struct{} { return d.watch.early }
+
 // Close implements Source.
 func (d *Dir) Close() error { return d.watch.close() }

@@ -212,6 +212,24 @@ func TestDirBurstRingsOnceAndInTime(t *testing.T) {
 	}
 }
 
+// The first event of a change rings the early bell, long before the folder counts as quiet.
+func TestDirRingsEarly(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	d := openDir(t, source.DirConfig{Root: root, Quiet: time.Hour, MaxWait: time.Hour})
+	write(t, filepath.Join(root, "f"), "1")
+	select {
+	case <-d.Early():
+	case <-time.After(sourcetest.Patience):
+		t.Fatal("no early ring")
+	}
+	select {
+	case <-d.Changes():
+		t.Error("rang before the folder was quiet")
+	default:
+	}
+}
+
 func TestDirRefusesSpecialFiles(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

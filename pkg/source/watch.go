@@ -17,6 +17,7 @@ type watcher struct {
 	cfg    DirConfig
 	notify *fsnotify.Watcher
 	ring   chan struct{}
+	early  chan struct{}
 	done   sync.WaitGroup
 
 	// folders are the watched ones; guards maps a parent to the one name in it that matters.
@@ -29,7 +30,7 @@ func watch(cfg DirConfig) (*watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &watcher{cfg: cfg, notify: n, ring: make(chan struct{}, 1)}
+	w := &watcher{cfg: cfg, notify: n, ring: make(chan struct{}, 1), early: make(chan struct{}, 1)}
 	w.renew()
 	w.done.Go(w.run)
 	return w, nil
@@ -41,7 +42,8 @@ func (w *watcher) close() error {
 	return err
 }
 
-// run collects events until the folder is quiet, or has not been quiet for too long, and rings once.
+// run collects events until the folder is quiet, or has not been quiet for too long, and rings once. The early bell
+// tells of the first event.
 func (w *watcher) run() {
 	var first time.Time
 	var stale bool
@@ -70,19 +72,20 @@ func (w *watcher) run() {
 				w.renew()
 			}
 			first, stale = time.Time{}, false
-			w.wake()
+			wake(w.ring)
 			continue
 		}
 		if first.IsZero() {
 			first = time.Now()
+			wake(w.early)
 		}
 		timer.Reset(min(w.cfg.Quiet, max(0, w.cfg.MaxWait-time.Since(first))))
 	}
 }
 
-func (w *watcher) wake() {
+func wake(bell chan<- struct{}) {
 	select {
-	case w.ring <- struct{}{}:
+	case bell <- struct{}{}:
 	default:
 	}
 }

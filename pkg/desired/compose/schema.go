@@ -156,6 +156,13 @@ var compiled = sync.OnceValues(func() (*jsonschema.Schema, error) { //nolint:goc
 	return compiler.Compile("compose-spec.json")
 })
 
+// Prepare compiles the schemas that Load needs, ours and compose-go's, which are kept.
+func Prepare() error {
+	_, ours := compiled()
+	_, attributes := serviceAttributes()
+	return errors.Join(ours, attributes, schema.Validate(map[string]any{}))
+}
+
 // violations returns one problem, without file and place, for each violation.
 func violations(value map[string]any) []Problem {
 	s, err := compiled()
