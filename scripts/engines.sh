@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# engines.sh [--refresh] [SUITE...]: gets the Docker engines of newer Debian
+# engines.sh [--refresh | --have] [SUITE...]: gets the Docker engines of newer Debian
 # releases (default: trixie and sid), for tests on them beside the machine's.
 #
 # Each is unpacked once below ${XDG_CACHE_HOME:-~/.cache}/ktrdr-fleet/engines,
@@ -8,7 +8,7 @@
 #   SUITE<tab>VERSION<tab>FOLDER
 # FOLDER holds usr/sbin/dockerd, usr/bin/containerd and what they start, except
 # runc: a newer one needs a newer C library than a stable machine has.
-# --refresh looks for a newer package where one is unpacked already.
+# --refresh looks for a newer package where one is unpacked already; --have gets nothing.
 #
 # Exit code: 0 all are there, 3 some are not, 4 none is, 2 wrong use.
 # KTRDR_ENGINES_WAIT is the time limit of each call of apt in seconds (default 300).
@@ -22,6 +22,7 @@ readonly wait_seconds=${KTRDR_ENGINES_WAIT:-300}
 readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 readonly packages=(docker.io containerd)
 refresh=no
+have=no
 work=
 
 say() { printf 'engines: %s\n' "$*" >&2; }
@@ -103,6 +104,10 @@ provide() {
     if [[ $refresh == no ]] && report "$1"; then
         return
     fi
+    if [[ $have == yes ]]; then
+        say "the engine of $1 is not unpacked: run scripts/engines.sh"
+        return 1
+    fi
     fetch "$1" || say "the engine of $1 can't be had; the reason stands above"
     report "$1"
 }
@@ -111,6 +116,7 @@ suites=()
 for argument in "$@"; do
     case $argument in
     --refresh) refresh=yes ;;
+    --have) have=yes ;;
     -* | *[!a-z-]*) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
     *) suites+=("$argument") ;;
     esac
