@@ -3,6 +3,6 @@
 //
 // scripts/engines.sh gets the engines; each is started on a node of test/lab, and the
 // tests run in the namespaces of that node, where it is the machine's engine. Engines
-// that can't be had are skipped. KTRDR_ENGINES=1 (make test-engines) runs all that can
-// run there and fails instead of skipping.
+// that are not there are skipped. KTRDR_ENGINES=1 (make test-engines) runs all that can
+// run there, where `make test` runs a part, and fails instead of skipping.
 package engines

@@ -17,7 +17,7 @@ import (
 
 const (
 	module = "../.."
-	// fetchLimit bounds the download of all engines.
+	// fetchLimit bounds a futile download.
 	fetchLimit = 10 * time.Minute
 	// buildLimit bounds the build of all that runs on them.
 	buildLimit = 5 * time.Minute
@@ -41,16 +41,18 @@ type suite struct {
 
 func suites() []suite {
 	const (
-		heals  = "TestHeals|TestEditConverges|TestNetworkChangeKeepsAddresses|TestNetworkModeFollows|TestAnonymousVolumesStay"
-		edits  = "TestHooks|TestConfigContent|TestSubSecondGrace|TestJobsRunOnce|TestRegistry|TestHomelab"
-		faults = "TestEngineFaults|TestAgentKilled|TestUnhealthyRestarts|TestCrashLoopBacksOff"
+		heals = "TestHeals|TestEditConverges|TestNetworkChangeKeepsAddresses|TestNetworkModeFollows|TestAnonymousVolumesStay"
+		// What engines of different versions tell differently.
+		tales  = "TestJobEndsUnseen|TestJobStoppedByHand|TestRegistry|TestUnhealthyRestarts"
+		edits  = "TestHooks|TestConfigContent|TestSubSecondGrace|TestJobsRunOnce|TestHomelab"
+		faults = "TestEngineFaults|TestAgentKilled|TestCrashLoopBacksOff"
 	)
 	return []suite{
 		{pkg: "pkg/agent/internal/engine/enginetest", quick: "^TestDockerConforms$", all: "^TestDockerConforms$", proof: "TestDockerConforms"},
 		{pkg: "pkg/agent/internal/engine", quick: ".", all: ".", skip: "^TestParity", proof: "TestReadBack"},
 		{pkg: "pkg/agent/internal/engine/observe", quick: "^TestDeathBeatsTheEvent$", all: ".", proof: "TestDeathBeatsTheEvent"},
 		{
-			pkg: "test/e2e", quick: "^(" + heals + ")$", all: "^(" + heals + "|" + edits + "|" + faults + ")$",
+			pkg: "test/e2e", quick: "^(" + heals + "|" + tales + ")$", all: "^(" + heals + "|" + tales + "|" + edits + "|" + faults + ")$",
 			ownTemp: true, proof: "TestHeals",
 		},
 	}
@@ -61,16 +63,16 @@ func TestEngines(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: -short: newer engines take minutes")
 	}
-	if os.Getenv(everything) == "" {
-		t.Skip("SKIPPED: newer engines share two CPUs with all other tests here: run make test-engines")
-	}
 	if os.Getuid() != 0 {
 		missing(t, "nodes with engines of their own need root")
 	}
 	if err := lab.Sweep(); err != nil {
 		t.Fatalf("remove nodes of an aborted run: %v", err)
 	}
-	had, said := fetch(t)
+	had, said, err := lab.Engines(t.Context(), module)
+	if err != nil {
+		t.Fatal(err)
+	}
 	programs := t.TempDir()
 	if len(had) > 0 {
 		build(t, programs)
@@ -96,29 +98,6 @@ func missing(t *testing.T, why string) {
 		t.Fatal(why)
 	}
 	t.Skip("SKIPPED: " + why)
-}
-
-// fetch gets the folders of the engines by release, and what scripts/engines.sh said.
-func fetch(t *testing.T) (folders map[string]string, said string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), fetchLimit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, module+"/scripts/engines.sh")
-	var out, complaints bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &complaints
-	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() < 3) {
-		t.Fatalf("scripts/engines.sh: %v: %s", err, &complaints)
-	}
-	folders = map[string]string{}
-	for line := range strings.Lines(out.String()) {
-		fields := strings.Split(strings.TrimSpace(line), "\t")
-		if len(fields) != 3 {
-			t.Fatalf("scripts/engines.sh printed %q", line)
-		}
-		folders[fields[0]] = fields[2]
-	}
-	return folders, complaints.String()
 }
 
 // build makes the test programs, and the programs that the end-to-end tests use.
