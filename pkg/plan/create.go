@@ -53,7 +53,7 @@ func (b *builder) startNew(s *slot, gate gate, l launch) {
 	before = append(before, l.needs...)
 	copied := b.copyFiles(s, l.created)
 	if b.startFirst(s) {
-		b.startOp(s, append(before, copied), "")
+		b.startOp(s, append(append(before, copied), b.updateNeeds(s)...), "")
 		b.renameOp(s, l, b.retireLast(s))
 		return
 	}

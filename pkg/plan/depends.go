@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"ktrdr.io/fleet/pkg/api"
 )
@@ -134,11 +135,12 @@ func restartsWith(svc *api.Service, name string) bool {
 	return false
 }
 
-// updateNeeds keeps deploy.update_config.parallelism: a replica is not stopped before
-// the one that many places ahead of it was replaced and is ready again.
+// updateNeeds keeps parallelism and delay of deploy.update_config (of a rollback, those of
+// rollback_config): a replica is not replaced before the one that many places ahead of it
+// was, is ready again, and has been so for the delay.
 func (b *builder) updateNeeds(s *slot) []string {
-	p := b.policy(s.svc).Parallelism
-	if p <= 0 {
+	policy := b.policy(s.svc)
+	if policy.Parallelism <= 0 || len(s.obsolete) == 0 {
 		return nil
 	}
 	var changing []*slot
@@ -146,12 +148,29 @@ func (b *builder) updateNeeds(s *slot) []string {
 		if other == s {
 			break
 		}
-		if other.ready != "" {
+		if other.ready != "" || b.delayed(other, policy.Delay).After(b.in.Now) {
 			changing = append(changing, other)
 		}
 	}
-	if len(changing) < p {
+	if len(changing) < policy.Parallelism {
 		return nil
 	}
-	return []string{changing[len(changing)-p].ready}
+	ahead := changing[len(changing)-policy.Parallelism]
+	if policy.Delay <= 0 || ahead.ready == blockedKey {
+		return []string{ahead.ready}
+	}
+	return []string{b.add(Op{
+		Key: string(AwaitDelay) + "/" + ahead.rep.Name, Kind: AwaitDelay, Object: ahead.rep.Name, Service: s.svc.Name,
+		Cause:   fmt.Sprintf("%s pass between it and the next replica (delay of deploy)", policy.Delay),
+		Needs:   []string{ahead.ready},
+		Passive: true, NotBefore: b.delayed(ahead, policy.Delay),
+	})}
+}
+
+// delayed is until when the next replica waits for one that was replaced and is ready.
+func (b *builder) delayed(s *slot, delay time.Duration) time.Time {
+	if delay <= 0 || s.keeper == nil || s.done || b.good != nil && !b.updated(s) {
+		return time.Time{}
+	}
+	return healthySince(s.keeper).Add(delay)
 }

@@ -155,7 +155,7 @@ func (x *Executor) Apply(ctx context.Context, op plan.Op, t plan.Target) error {
 		return x.learn(ctx, op)
 	case plan.RecordGood, plan.QuarantineRevision, plan.LiftQuarantine:
 		return x.rollout(ctx, op, t)
-	case plan.AwaitExit:
+	case plan.AwaitExit, plan.AwaitDelay:
 		return nil // passive: never handed out
 	}
 	return fmt.Errorf("operation %q is unknown to this agent", op.Kind)

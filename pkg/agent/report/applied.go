@@ -99,7 +99,7 @@ func operationIncident(name string, op plan.Op, took time.Duration, err error) i
 // learns are the operations that only look; what they find shows in the status.
 func learns(k plan.Kind) bool {
 	switch k {
-	case plan.Resolve, plan.Measure, plan.Compare, plan.Probe, plan.AwaitExit:
+	case plan.Resolve, plan.Measure, plan.Compare, plan.Probe, plan.AwaitExit, plan.AwaitDelay:
 		return true
 	case plan.Pull, plan.CreateNetwork, plan.RemoveNetwork, plan.Connect, plan.Disconnect, plan.CreateVolume, plan.Create,
 		plan.CopyFiles, plan.Start, plan.Stop, plan.Restart, plan.Remove, plan.Rename, plan.Update, plan.Unpause, plan.Hook,
@@ -114,7 +114,7 @@ func mutates(k plan.Kind) bool {
 	case plan.CreateNetwork, plan.RemoveNetwork, plan.Connect, plan.Disconnect, plan.CreateVolume, plan.Create, plan.CopyFiles,
 		plan.Start, plan.Stop, plan.Restart, plan.Remove, plan.Rename, plan.Update, plan.Unpause:
 		return true
-	case plan.Resolve, plan.Pull, plan.Measure, plan.Compare, plan.Probe, plan.AwaitExit, plan.Hook, plan.Adopt, plan.RecordJob,
+	case plan.Resolve, plan.Pull, plan.Measure, plan.Compare, plan.Probe, plan.AwaitExit, plan.AwaitDelay, plan.Hook, plan.Adopt, plan.RecordJob,
 		plan.RecordGood, plan.QuarantineRevision, plan.LiftQuarantine:
 	}
 	return false
