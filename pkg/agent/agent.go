@@ -201,6 +201,9 @@ func (a *Agent) resume() {
 	for stack, r := range a.store.Rollouts() {
 		a.cache.SetRollout(stack, r)
 	}
+	for ref, at := range a.store.Pulls() {
+		a.cache.SetPulled(ref, at)
+	}
 	for stack, hold := range a.store.Holds() {
 		a.cache.SetHold(stack, &hold)
 	}

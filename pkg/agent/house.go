@@ -38,6 +38,10 @@ func (a *Agent) tidy(ctx context.Context) {
 	if err := a.store.DropJobs(func(key string) bool { return jobs[key] }); err != nil {
 		a.log.WarnContext(ctx, "old jobs stay in memory", "err", err)
 	}
+	images := wantedImages(a.withNeeded(d))
+	if err := a.store.DropPulls(func(ref string) bool { return images[ref] }); err != nil {
+		a.log.WarnContext(ctx, "old pulls stay in memory", "err", err)
+	}
 	if err := a.files.Prune(boundFiles(obs, a.withNeeded(d))); err != nil {
 		a.log.WarnContext(ctx, "old copies of repository files stay on disk", "err", err)
 	}
@@ -53,6 +57,18 @@ func wantedJobs(d *api.Desired) map[string]bool {
 		}
 	}
 	return keys
+}
+
+func wantedImages(d *api.Desired) map[string]bool {
+	refs := map[string]bool{}
+	for _, s := range d.Stacks {
+		for _, svc := range s.Services {
+			for _, r := range svc.Replicas {
+				refs[r.Spec.Image] = true
+			}
+		}
+	}
+	return refs
 }
 
 // boundFiles are the digests that a container binds or the desired state wants.

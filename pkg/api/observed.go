@@ -191,6 +191,8 @@ type Image struct {
 	// PulledAt is when the agent last asked the registry, PulledFor the revision it did so for.
 	PulledAt  time.Time
 	PulledFor string
+	// TaggedAt is when the reference came to mean this image, where the engine tells.
+	TaggedAt time.Time
 }
 
 // MountState is the result of probing a required mount.

@@ -149,7 +149,8 @@ func newBuilder(in Input) *builder {
 // add appends op unless an op with its key is there, applies remembered failures, and
 // returns the key. Needs that are empty strings are dropped.
 func (b *builder) add(op Op) string {
-	if _, ok := b.keys[op.Key]; ok {
+	if i, ok := b.keys[op.Key]; ok {
+		b.plan.Ops[i].Background = b.plan.Ops[i].Background && op.Background
 		return op.Key
 	}
 	op.Needs = compact(op.Needs)

@@ -33,6 +33,9 @@ func (b *builder) resolveImage(s *slot) {
 	if !img.Missing {
 		s.image = img
 	}
+	if !img.Missing {
+		b.refresh(s.svc, s.rep, img)
+	}
 	cause := b.pullCause(s, img)
 	if cause == "" {
 		return
@@ -54,24 +57,37 @@ func (b *builder) resolveImage(s *slot) {
 	}
 }
 
-// pullCause says why an image has to be fetched; empty means it has not.
+// pullCause says why an image has to be fetched before the slot can go on; empty means it
+// has not.
 func (b *builder) pullCause(s *slot, img *api.Image) string {
-	switch s.svc.PullPolicy.Policy {
-	case api.PullAlways:
-		if img.PulledFor != b.in.Revision {
-			return "pull_policy is always"
-		}
-	case api.PullEvery:
-		due := img.PulledAt.Add(s.svc.PullPolicy.Every)
-		if img.PulledAt.IsZero() || !due.After(b.in.Now) {
-			return fmt.Sprintf("pull_policy asks for a look every %s", s.svc.PullPolicy.Every)
-		}
-		b.wakeAt(due)
+	if s.svc.PullPolicy.Policy == api.PullAlways && img.PulledFor != b.in.Revision {
+		return "pull_policy is always"
 	}
 	if img.Missing && !b.runsFrom(s) {
 		return "image is not on this node"
 	}
 	return ""
+}
+
+// refresh looks for a newer image of a tag that is here, by a pull_policy with a period. It
+// is a look in the background: nothing waits for it, and a registry that is away keeps no
+// stack from being converged.
+func (b *builder) refresh(svc *api.Service, rep *api.Replica, img *api.Image) {
+	if svc.PullPolicy.Policy != api.PullEvery {
+		return
+	}
+	looked := img.PulledAt
+	if img.TaggedAt.After(looked) {
+		looked = img.TaggedAt
+	}
+	if due := looked.Add(svc.PullPolicy.Every); due.After(b.in.Now) {
+		b.wakeAt(due)
+		return
+	}
+	b.add(Op{
+		Key: string(Pull) + "/" + rep.Spec.Image, Kind: Pull, Object: rep.Spec.Image, Background: true, Service: svc.Name,
+		Cause: fmt.Sprintf("pull_policy asks for a look every %s", svc.PullPolicy.Every), Replica: rep,
+	})
 }
 
 // runsFrom says that a container of the wanted spec exists although its image lost its

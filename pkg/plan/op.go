@@ -32,7 +32,7 @@ const (
 	Compare       Kind = "compare-files"     // content of host files bound into an adopted container
 	Probe         Kind = "await-healthy"     // run the healthcheck until it succeeds
 	AwaitExit     Kind = "await-completion"  // a job that others wait for
-	AwaitDelay    Kind = "await-delay"      // between two replicas of an update
+	AwaitDelay    Kind = "await-delay"       // between two replicas of an update
 	Hook          Kind = "run-post-start"
 	Adopt         Kind = "adopt-container"
 	RecordJob     Kind = "record-job"

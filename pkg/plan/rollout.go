@@ -160,19 +160,23 @@ func (b *builder) follow(r *rollout) {
 	}
 }
 
-// lookAgain looks up images of the quarantined stack that may have changed: another image
-// is tried.
+// lookAgain looks up images of the quarantined stack that may have changed, and for newer
+// ones by a pull_policy with a period: another image is tried.
 func (b *builder) lookAgain(r *rollout) {
 	for i := range r.in.Stack.Services {
-		for j := range r.in.Stack.Services[i].Replicas {
-			rep := &r.in.Stack.Services[i].Replicas[j]
-			if _, ok := r.memory.Failed.Images[rep.Spec.Image]; !ok {
+		svc := &r.in.Stack.Services[i]
+		for j := range svc.Replicas {
+			rep := &svc.Replicas[j]
+			_, ok := r.memory.Failed.Images[rep.Spec.Image]
+			img := b.obs.Images[rep.Spec.Image]
+			if !ok || img == nil || img.Missing {
 				continue
 			}
-			if img := b.obs.Images[rep.Spec.Image]; img != nil && img.Stale {
+			b.refresh(svc, rep, img)
+			if img.Stale {
 				b.add(Op{
 					Key: string(Resolve) + "/" + rep.Spec.Image, Kind: Resolve, Object: rep.Spec.Image, Background: true,
-					Service: r.in.Stack.Services[i].Name, Cause: "images of the engine changed", Replica: rep,
+					Service: svc.Name, Cause: "images of the engine changed", Replica: rep,
 				})
 			}
 		}

@@ -150,7 +150,7 @@ func (b *builder) judge(s *slot, st *api.ServiceStatus) {
 // next is the first operation that the slot waits for.
 func (b *builder) next(s *slot) string {
 	for i := range b.plan.Ops {
-		if op := &b.plan.Ops[i]; op.Service == s.svc.Name && (op.Replica == nil || op.Replica == s.rep) {
+		if op := &b.plan.Ops[i]; !op.Background && op.Service == s.svc.Name && (op.Replica == nil || op.Replica == s.rep) {
 			return "next is " + op.head()
 		}
 	}
@@ -171,7 +171,7 @@ func (b *builder) failureOf(s *slot) (api.Failure, string) {
 	}
 	for _, op := range b.plan.Ops {
 		mine := op.Service == s.svc.Name && (op.Replica == nil || op.Replica == s.rep) || op.Object == s.rep.Spec.Image
-		if f, ok := b.failed(op.Key); ok && mine {
+		if f, ok := b.failed(op.Key); ok && mine && !op.Background {
 			return f, op.Key
 		}
 	}
@@ -216,7 +216,7 @@ func (b *builder) summarise(st *api.StackStatus) {
 		}
 	}
 	switch {
-	case st.Hold != nil && (first != "" || len(b.plan.Ops) > 0):
+	case st.Hold != nil && (first != "" || b.plan.changes() > 0):
 		st.Reason, st.Message = api.ReasonOnHold, "on hold: "+st.Hold.Why
 	case first != "":
 		st.Message = first

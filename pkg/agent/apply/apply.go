@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/agent/internal/secrets"
@@ -78,7 +79,13 @@ type Memory interface {
 	SetJob(key, hash string) error
 	MarkHooksPending(id string) error
 	ClearHooksPending(id string) error
+	StackMemory
+}
+
+// StackMemory is what is kept of stacks and of images.
+type StackMemory interface {
 	SetRollout(stack string, r *api.Rollout) error
+	SetPulled(ref string, at time.Time) error
 }
 
 // Secrets opens values by reference.

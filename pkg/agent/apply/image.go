@@ -53,9 +53,16 @@ func (x *Executor) pull(ctx context.Context, op plan.Op, t plan.Target) error {
 	if err := x.cfg.Engine.Pull(ctx, req); err != nil {
 		return err
 	}
-	return x.lookUp(ctx, op.Object, req.Platform, func(img *api.Image) {
-		img.PulledAt, img.PulledFor = time.Now(), t.Desired.Revision
-	})
+	now := time.Now()
+	if err := x.lookUp(ctx, op.Object, req.Platform, func(img *api.Image) {
+		img.PulledAt, img.PulledFor = now, t.Desired.Revision
+	}); err != nil {
+		return err
+	}
+	if err := x.cfg.Memory.SetPulled(op.Object, now); err != nil {
+		return fmt.Errorf("remember the pull of %s: %w", op.Object, err)
+	}
+	return nil
 }
 
 // registryHost is the registry that a reference names, "docker.io" when it names none.

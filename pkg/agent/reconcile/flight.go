@@ -51,8 +51,10 @@ func (l *Loop) launch(ctx context.Context, name string, st *stackState, op plan.
 	l.flights[op.Key] = &flight{op: op, stack: name, started: time.Now(), cancel: cancel}
 	l.running[string(l.limitKey(op.Kind))]++
 	target := st.target
-	if back := st.last.Back; back != nil {
-		target = plan.Target{Desired: back, Stack: &back.Stacks[0]}
+	if st.last.Back != nil { // with the logins of today
+		back := *st.last.Back
+		back.Registries = target.Desired.Registries
+		target = plan.Target{Desired: &back, Stack: &back.Stacks[0]}
 	}
 	go func() {
 		err := l.cfg.Applier.Apply(opCtx, op, target)

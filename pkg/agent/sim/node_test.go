@@ -163,10 +163,11 @@ type memory struct {
 	jobs      map[string]string
 	hooks     map[string]bool
 	rollouts  map[string]*api.Rollout
+	pulls     map[string]time.Time
 }
 
 func newMemory() *memory {
-	return &memory{adoptions: map[string][2]string{}, jobs: map[string]string{}, hooks: map[string]bool{}, rollouts: map[string]*api.Rollout{}}
+	return &memory{adoptions: map[string][2]string{}, jobs: map[string]string{}, hooks: map[string]bool{}, rollouts: map[string]*api.Rollout{}, pulls: map[string]time.Time{}}
 }
 
 func (m *memory) restore(c *observe.Cache) {
@@ -180,6 +181,9 @@ func (m *memory) restore(c *observe.Cache) {
 	}
 	for k, v := range maps.All(m.jobs) {
 		c.SetJob(k, v)
+	}
+	for ref, at := range m.pulls {
+		c.SetPulled(ref, at)
 	}
 	for stack, r := range m.rollouts {
 		c.SetRollout(stack, r)
@@ -204,6 +208,13 @@ func (m *memory) SetRollout(stack string, r *api.Rollout) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.rollouts[stack] = r
+	return nil
+}
+
+func (m *memory) SetPulled(ref string, at time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pulls[ref] = at
 	return nil
 }
 

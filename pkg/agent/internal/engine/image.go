@@ -52,6 +52,7 @@ func readImage(ref string, result client.ImageInspectResult) *api.Image {
 	read := &api.Image{
 		ID:       result.ID,
 		Digest:   repositoryDigest(ref, result.RepoDigests),
+		TaggedAt: result.Metadata.LastTagTime,
 		Platform: strings.Trim(result.Os+"/"+result.Architecture+"/"+result.Variant, "/"),
 	}
 	if result.Config != nil {

@@ -374,6 +374,7 @@ type noMemory struct{}
 func (noMemory) SetAdoption(string, string, string) error { return nil }
 func (noMemory) SetJob(string, string) error              { return nil }
 func (noMemory) SetRollout(string, *api.Rollout) error    { return nil }
+func (noMemory) SetPulled(string, time.Time) error        { return nil }
 func (noMemory) MarkHooksPending(string) error            { return nil }
 func (noMemory) ClearHooksPending(string) error           { return nil }
 

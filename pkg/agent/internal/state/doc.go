@@ -1,6 +1,6 @@
 // Package state is the agent's own memory on disk: what can't be read back from the
 // engine (adoptions, finished jobs, holds, pending hooks, runs of containers that were seen,
-// rollouts), the node's key, the last good desired state, and copies of repository files
+// rollouts, pulls), the node's key, the last good desired state, and copies of repository files
 // that containers bind.
 //
 // It never holds a secret value, only references and keyed digests, and never answers

@@ -167,7 +167,7 @@ func (s *Store) moveAside() {
 func (s *Store) decode() {
 	s.adoptions, s.jobs = map[string]Adoption{}, map[string]string{}
 	s.holds, s.hooks, s.runs = map[string]api.Hold{}, map[string]bool{}, map[string]time.Time{}
-	s.rollouts = map[string]*api.Rollout{}
+	s.rollouts, s.pulls = map[string]*api.Rollout{}, map[string]time.Time{}
 	unread := 0
 	for name, r := range s.disk.records {
 		at, ok := parseEntry(name)
@@ -197,6 +197,8 @@ func (s *Store) decodeOne(at entry, content []byte) error {
 		return into(s.hooks, at.key, content)
 	case inRuns:
 		return into(s.runs, at.key, content)
+	case inPulls:
+		return into(s.pulls, at.key, content)
 	case inRollouts:
 		r, err := decodeRollout(content)
 		if err == nil {
@@ -287,6 +289,6 @@ func (r records) summary() string {
 			count[at.section]++
 		}
 	}
-	return fmt.Sprintf("%d adoptions, %d jobs, %d holds, %d pending hooks, %d seen runs, %d rollouts, %d of the node's own entries",
-		count[inAdoptions], count[inJobs], count[inHolds], count[inHooks], count[inRuns], count[inRollouts], count[inNode])
+	return fmt.Sprintf("%d adoptions, %d jobs, %d holds, %d pending hooks, %d seen runs, %d rollouts, %d pulls, %d of the node's own entries",
+		count[inAdoptions], count[inJobs], count[inHolds], count[inHooks], count[inRuns], count[inRollouts], count[inPulls], count[inNode])
 }

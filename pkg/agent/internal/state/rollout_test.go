@@ -40,3 +40,14 @@ func TestRolloutsComeBack(t *testing.T) {
 		t.Errorf("healed: %s", s.Healed())
 	}
 }
+
+// TestPullsComeBack: when a registry was asked survives a restart, and what nobody wants
+// any more is dropped.
+func TestPullsComeBack(t *testing.T) {
+	dir, at := t.TempDir(), time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	s := open(t, dir)
+	ok(t, s.SetPulled("a:1", at), s.SetPulled("b:1", at), s.DropPulls(func(ref string) bool { return ref == "a:1" }), s.Close())
+	if diff := cmp.Diff(map[string]time.Time{"a:1": at}, open(t, dir).Pulls()); diff != "" {
+		t.Errorf("came back different:\n%s", diff)
+	}
+}

@@ -40,6 +40,7 @@ type Store struct {
 	hooks     map[string]bool
 	runs      map[string]time.Time
 	rollouts  map[string]*api.Rollout
+	pulls     map[string]time.Time
 	// nodeKey sits behind a func so that printing a Store by accident does not show it.
 	nodeKey  func() []byte
 	lastGood []byte
@@ -57,6 +58,7 @@ const (
 	inHooks     = "hooks"
 	inRuns      = "runs"
 	inRollouts  = "rollouts"
+	inPulls     = "pulls"
 	inNode      = "node"
 
 	keyNode     = "key"

@@ -25,8 +25,16 @@ func (f *Fake) AddImage(ref string, img api.Image) api.Image {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	img = withID(ref, img)
-	f.images[canonical(ref)] = &localImage{img}
+	f.tag(ref, img)
 	return img
+}
+
+// tag gives a reference to an image; the one that had it stays, without a name. f.mu is held.
+func (f *Fake) tag(ref string, img api.Image) {
+	if old := f.images[canonical(ref)]; old != nil && old.ID != img.ID {
+		f.images[old.ID] = old
+	}
+	f.images[canonical(ref)] = &localImage{img}
 }
 
 // PublishImage puts an image into the registry; user and password guard it unless empty.
@@ -125,7 +133,7 @@ func (f *Fake) Pull(ctx context.Context, r engine.PullRequest) error {
 		case remote.username != r.Username || remote.password != r.Password:
 			return refuseFor(engine.ErrDenied, api.Waiting, api.ReasonImageDenied, "pull access denied for "+r.Ref)
 		}
-		f.images[canonical(r.Ref)] = &localImage{remote.image}
+		f.tag(r.Ref, remote.image)
 		f.emit(engine.Event{Type: "image", Action: "pull", ID: r.Ref, Attributes: map[string]string{"name": repositoryOf(r.Ref)}})
 		return nil
 	})

@@ -82,6 +82,13 @@ func (c *Cache) SetImage(ref string, img *api.Image) {
 	})
 }
 
+// SetPulled tells when the registry was asked for a reference by an earlier agent.
+func (c *Cache) SetPulled(ref string, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pulls[ref] = pull{at: at}
+}
+
 // SetMount tells the state of a required mount. That it was checked again rings nobody.
 func (c *Cache) SetMount(path string, state api.MountState) {
 	c.change(func(next *api.Observed) (bool, []string) {
