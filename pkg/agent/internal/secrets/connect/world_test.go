@@ -35,7 +35,7 @@ type world struct {
 	tokenFile, caFile string
 	elsewhere         *httptest.Server
 	followed          atomic.Int32
-	down              atomic.Bool
+	down              atomic.Pointer[string] // what another server says
 }
 
 func newWorld(t *testing.T) *world {
@@ -48,8 +48,9 @@ func newWorld(t *testing.T) *world {
 	w.AddVault(server.Vault{Name: "Far away"})
 	w.item = w.add(t, server.Item{Title: itemTitle})
 	w.web = httptest.NewUnstartedServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		if w.down.Load() {
-			panic(http.ErrAbortHandler)
+		if what := w.down.Load(); what != nil {
+			secretstest.OtherProtocol(out, *what)
+			return
 		}
 		s.ServeHTTP(out, r)
 	}))
@@ -156,7 +157,7 @@ func TestConnectConforms(t *testing.T) {
 		mend := func(t *testing.T) {
 			t.Helper()
 			w.SetQuirks(func(q *server.Quirks) { *q = server.Quirks{} })
-			w.down.Store(false)
+			w.down.Store(nil)
 			writeFile(t, w.tokenFile, string(token))
 			if w.followed.Load() != 0 {
 				t.Error("a redirect was followed")
@@ -191,7 +192,7 @@ func TestConnectConforms(t *testing.T) {
 					fault(func(*server.Quirks) {})(t, content)
 					w.Revoke(w.grant(t, server.Grant{Vaults: []string{w.vault}}))
 				},
-				secretstest.Unreachable: func(*testing.T, string) { w.down.Store(true) },
+				secretstest.Unreachable: func(_ *testing.T, content string) { w.down.Store(&content) },
 				secretstest.Failing:     fault(func(q *server.Quirks) { q.Syncing = true }),
 				secretstest.Slow:        fault(func(q *server.Quirks) { q.Hang = true }),
 				secretstest.WrongType:   fault(func(q *server.Quirks) { q.HTML = 200 }),

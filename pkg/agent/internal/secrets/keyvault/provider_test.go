@@ -88,6 +88,15 @@ func TestRequests(t *testing.T) {
 	if got := a.read.Load(); got != 3 {
 		t.Errorf("%d requests for 3 secrets", got)
 	}
+	a.begin("", func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"value": "hunter2", "id": "https://`+r.Host+`/secrets/another/`+version(1)+`"}`)
+		return true
+	})
+	if got := one(t, p, refs[0]); !errors.Is(got.Err, secrets.ErrUnreachable) || !got.Value.IsEmpty() {
+		t.Errorf("another secret than the one that was asked for gave %v", got.Err)
+	}
+	a.mend()
 	if sent, failed := p.Requests(); failed != 1 || sent < 4 {
 		t.Errorf("%d requests counted, %d failed", sent, failed)
 	}

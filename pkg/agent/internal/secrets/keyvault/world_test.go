@@ -225,7 +225,7 @@ func TestKeyVaultConforms(t *testing.T) {
 			},
 			Faults: map[secretstest.Fault]func(*testing.T, string){
 				secretstest.Denied:      status(403),
-				secretstest.Unreachable: fault(func(http.ResponseWriter, string) { panic(http.ErrAbortHandler) }),
+				secretstest.Unreachable: fault(secretstest.OtherProtocol),
 				secretstest.Failing:     status(503),
 				secretstest.Slow: func(_ *testing.T, content string) {
 					a.begin(content, func(_ http.ResponseWriter, r *http.Request) bool {
@@ -243,10 +243,13 @@ func TestKeyVaultConforms(t *testing.T) {
 					w.Header().Set("Content-Type", "application/json")
 					_, _ = io.WriteString(w, `{"value": 12, "id": "`+content+`"}`)
 				}),
-				secretstest.Oversized: fault(func(w http.ResponseWriter, content string) {
-					w.Header().Set("Content-Type", "application/json")
-					_, _ = io.WriteString(w, `{"value": "`+strings.Repeat(content, 1<<17)+`"}`)
-				}),
+				secretstest.Oversized: func(_ *testing.T, content string) {
+					a.begin(content, func(w http.ResponseWriter, r *http.Request) bool {
+						w.Header().Set("Content-Type", "application/json")
+						_, _ = io.WriteString(w, `{"value": "`+strings.Repeat(content, 1<<17)+`", "id": "https://`+r.Host+strings.TrimSuffix(r.URL.Path, "/")+`/`+version(1)+`"}`)
+						return true
+					})
+				},
 				secretstest.Redirect: fault(func(w http.ResponseWriter, content string) {
 					w.Header().Set("Location", "https://x.vault.azure.net/elsewhere?"+content)
 					w.WriteHeader(http.StatusFound)

@@ -3,6 +3,8 @@ package secretstest
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"testing"
 	"time"
 
@@ -17,7 +19,7 @@ type Fault string
 const (
 	// Denied: the provider may not read, or its token was revoked.
 	Denied Fault = "denied"
-	// Unreachable: nobody answers.
+	// Unreachable: nobody answers, or not in this protocol.
 	Unreachable Fault = "unreachable"
 	// Failing: the server answers with errors of its own.
 	Failing Fault = "failing"
@@ -132,4 +134,15 @@ func ambiguous(t *testing.T, b Backend) {
 	resolve(t, b, b.Refs[0])
 	b.Duplicate(t, b.Refs[0], "other")
 	classed(t, resolve(t, b, b.Refs[0])[b.Refs[0]], secrets.ErrAmbiguous)
+}
+
+// OtherProtocol answers a request as a server of another kind would, with content in its
+// greeting. Clients put what they can't parse into their errors.
+func OtherProtocol(w http.ResponseWriter, content string) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	_, _ = io.WriteString(conn, "SSH-2.0-"+content+"\r\n\r\n")
+	_ = conn.Close()
 }
