@@ -275,3 +275,23 @@ func TestFilesAndCodes(t *testing.T) {
 		t.Errorf("a code: %q, %v", got.Value.Open(), w.Counts())
 	}
 }
+
+// What the token may no longer read is not kept.
+func TestAVaultThatLeavesTheScope(t *testing.T) {
+	w := newWorld(t)
+	w.set(t, "f", "v")
+	p := w.provider(t)
+	one(t, p, prefix+"f")
+	w.grant(t, server.Grant{})
+	if got := one(t, p, prefix+"f"); !errors.Is(got.Err, secrets.ErrNotFound) || !strings.Contains(got.Err.Error(), "vaultNotFound") {
+		t.Errorf("out of scope: %v", got.Err)
+	}
+	w.grant(t, server.Grant{Vaults: []string{w.vault}})
+	w.ForgetCounts()
+	if got := one(t, p, prefix+"f"); got.Value.Open() != "v" {
+		t.Error(got.Err)
+	}
+	if diff := cmp.Diff(map[string]int{vaultList: 1, itemList: 1, itemGet: 1}, w.Counts()); diff != "" {
+		t.Error(diff)
+	}
+}
