@@ -115,7 +115,7 @@ func (a *Agent) openSecrets() error {
 	if err != nil {
 		return err
 	}
-	a.secrets = secrets.New(guardedProvider{providers, a.gate}, key)
+	a.secrets = secrets.New(secrets.NewGuarded(providers, a.gate.AllowsReference), key)
 	telemetry.SetRedactor(a.log, a.secrets.Redact)
 	return nil
 }

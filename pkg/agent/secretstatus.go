@@ -24,7 +24,7 @@ func (a *Agent) secretsStatus() api.SecretsStatus {
 	for _, ref := range slices.Sorted(maps.Keys(users)) {
 		entry := secretStatus(ref, states[ref])
 		if !a.gate.AllowsReference(ref) {
-			entry.Phase, entry.Reason, entry.Message = api.SecretDenied, api.ReasonPolicyViolation, errDenied.Error()
+			entry.Phase, entry.Reason, entry.Message = api.SecretDenied, api.ReasonPolicyViolation, secrets.ErrNotAllowed.Error()
 		}
 		entry.Provider, entry.Users = providerOf(ref, st.Providers), users[ref]
 		st.Secrets = append(st.Secrets, entry)

@@ -30,7 +30,9 @@ func (c *check) mounts(spec *api.ContainerSpec) {
 func (c *check) hostPaths(spec *api.ContainerSpec) {
 	for _, m := range spec.Mounts {
 		// What comes out of the repository is content of the desired state.
-		if m.Repo != nil || m.Type != api.MountBind && m.Type != api.MountNamedPipe {
+		// A volume whose name is a path would reach the engine as a bind of it.
+		disguised := m.Type == api.MountVolume && strings.ContainsAny(m.Source, `/\:`)
+		if m.Repo != nil || m.Type != api.MountBind && m.Type != api.MountNamedPipe && !disguised {
 			continue
 		}
 		use := writes

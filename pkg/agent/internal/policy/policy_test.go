@@ -176,10 +176,12 @@ func TestHostPaths(t *testing.T) {
 		"a file of the repository": {bind("", func(m *api.Mount) {
 			m.Repo = &api.RepoSource{Path: "a", Digest: "sha256:x"}
 		}), nil},
-		"pipe":       {bind("//./pipe/docker_engine", func(m *api.Mount) { m.Type = api.MountNamedPipe }), hostPaths},
-		"reference":  {bind(api.Placeholder("op://Vault One/item/path")), []string{"hostPaths services.web.volumes", "references services.web.volumes"}},
-		"reference2": {bind("/mnt/data/" + api.Placeholder("op://Vault One/item/path")), []string{"references services.web.volumes"}},
-		"required":   {&api.Stack{Mounts: []api.RequiredMount{{Path: "/mnt/data", Writable: true}, {Path: "/srv/config"}}}, nil},
+		"volume":           {bind("s_data", func(m *api.Mount) { m.Type = api.MountVolume }), nil},
+		"disguised volume": {bind("/etc", func(m *api.Mount) { m.Type = api.MountVolume }), hostPaths},
+		"pipe":             {bind("//./pipe/docker_engine", func(m *api.Mount) { m.Type = api.MountNamedPipe }), hostPaths},
+		"reference":        {bind(api.Placeholder("op://Vault One/item/path")), []string{"hostPaths services.web.volumes", "references services.web.volumes"}},
+		"reference2":       {bind("/mnt/data/" + api.Placeholder("op://Vault One/item/path")), []string{"references services.web.volumes"}},
+		"required":         {&api.Stack{Mounts: []api.RequiredMount{{Path: "/mnt/data", Writable: true}, {Path: "/srv/config"}}}, nil},
 		"required, written to": {
 			&api.Stack{Mounts: []api.RequiredMount{{Path: "/srv/config", Writable: true}}}, []string{"hostPaths mounts"},
 		},
