@@ -178,6 +178,11 @@ func TestFileChanges(t *testing.T) {
 		if denied() != 0 || n.told.Load() != nil || n.changes.Load() != 2 {
 			t.Errorf("%d violations, %v after the file was mended and a reload asked for", denied(), n.told.Load())
 		}
+		n.write("everything: true\n")
+		look()
+		if !n.gate.AllowsReference("op://v/i/f") || denied() != 0 || n.told.Load() == nil {
+			t.Error("a broken file took away what the last good policy allows")
+		}
 	})
 }
 

@@ -150,7 +150,7 @@ func TestReadGuardsTheFile(t *testing.T) {
 	t.Run("link", func(t *testing.T) {
 		open := filepath.Join(dir, "open")
 		target := filepath.Join(open, "policy.yaml")
-		fatal(t, errors.Join(os.RemoveAll(name), os.Mkdir(open, 0o777), os.Chmod(open, 0o777), os.WriteFile(target, []byte(base), 0o600), os.Symlink(target, name)))
+		fatal(t, errors.Join(os.RemoveAll(name), os.Chmod(dir, 0o755), os.Mkdir(open, 0o777), os.Chmod(open, 0o777), os.WriteFile(target, []byte(base), 0o600), os.Symlink(target, name)))
 		_, err := policy.Read(name)
 		refused("chmod go-w")(t, err)
 		fatal(t, os.Chmod(open, 0o755))

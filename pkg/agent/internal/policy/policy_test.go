@@ -206,6 +206,19 @@ func TestHostPaths(t *testing.T) {
 	}
 }
 
+// A hook with privileges is a way around those of its container.
+func TestPrivilegedHooks(t *testing.T) {
+	hook := []api.Hook{{Command: []string{"id"}, Privileged: true}}
+	stack := &api.Stack{Services: []api.Service{{Name: "web", PostStart: hook, PreStop: hook}}}
+	want := []string{"privileges.privileged services.web.post_start.privileged", "privileges.privileged services.web.pre_stop.privileged"}
+	if diff := cmp.Diff(want, rules(parse(t, base).Check(stack, policy.Host{}))); diff != "" {
+		t.Error(diff)
+	}
+	if got := parse(t, base+"privileges: {privileged: true}\n").Check(stack, policy.Host{}); len(got) > 0 {
+		t.Error(got)
+	}
+}
+
 func TestVolumesAndNetworks(t *testing.T) {
 	p := parse(t, base+"privileges: {volumeDrivers: [local/nfs, rclone], networkDrivers: [macvlan]}\n")
 	volume := func(driver string, opts map[string]string) *api.Stack {
