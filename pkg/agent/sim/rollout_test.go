@@ -310,7 +310,7 @@ func TestPause(t *testing.T) {
 		n := newNode(t, 1)
 		three := func(revision string, command ...string) *api.Desired {
 			d := desired(revision, service("web", func(svc *api.Service, s *api.ContainerSpec) {
-				svc.Update = api.Update{Parallelism: 1, FailureAction: api.FailurePause}
+				svc.Update = api.Update{Parallelism: 1, Delay: 5 * time.Second, FailureAction: api.FailurePause}
 				s.Command = command
 			}))
 			web := &d.Stacks[0].Services[0]
