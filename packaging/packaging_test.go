@@ -35,7 +35,8 @@ func TestUnitVerifies(t *testing.T) {
 	}
 	unit := read(t, "systemd/ktrdr-agent.service")
 	replaced := strings.Replace(unit, "ExecStart=/usr/bin/ktrdr-agent ", "ExecStart=/bin/sh ", 1)
-	if replaced == unit {
+	replaced = strings.Replace(replaced, "ExecStartPre=+/usr/bin/ktrdr-agent ", "ExecStartPre=+/bin/sh ", 1)
+	if strings.Contains(replaced, "=/usr/bin") || replaced == unit {
 		t.Fatal("the unit starts something else than /usr/bin/ktrdr-agent")
 	}
 	verify := func(text string) string {
@@ -68,7 +69,8 @@ func TestUnitPromises(t *testing.T) {
 	}
 	for _, want := range []string{
 		"Type=notify", "Restart=always", "WatchdogSec=60s", "MemoryMax=128M", "LimitCORE=0", "NoNewPrivileges=yes", "ProtectSystem=strict",
-		"StateDirectory=ktrdr", "RuntimeDirectory=ktrdr", "ExecReload=/bin/kill -HUP $MAINPID",
+		"StateDirectory=ktrdr", "RuntimeDirectory=ktrdr", "RuntimeDirectoryPreserve=yes",
+		"ExecStartPre=+/usr/bin/ktrdr-agent prepare --config /etc/ktrdr/agent.yaml", "ExecReload=/bin/kill -HUP $MAINPID",
 		"ExecStart=/usr/bin/ktrdr-agent run --config /etc/ktrdr/agent.yaml", "After=network-online.target remote-fs.target docker.service",
 	} {
 		if !lines[want] {
@@ -130,6 +132,9 @@ func TestImage(t *testing.T) {
 	build := command(t, "go", "build", "-trimpath", "-o", filepath.Join(dir, "ktrdr-agent"), "../cmd/agent")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	must(t, build)
+	shim := command(t, "go", "build", "-trimpath", "-o", filepath.Join(dir, "ktrdr-exec"), "../cmd/exec")
+	shim.Env = build.Env
+	must(t, shim)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 		defer cancel()

@@ -10,6 +10,8 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 home=${KTRDR_QUICKSTART_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/ktrdr-quickstart}
 repo=$home/desired-state
 bin=$top/bin
+# Memory that both this user's agent and the engine see.
+secrets=/dev/shm/ktrdr-quickstart-$(id -u)
 export KTRDR_AGENT=unix://$home/agent.sock
 
 say() { printf '\n\033[1m==> %s\033[0m\n' "$*"; }
@@ -102,6 +104,7 @@ EOF
 	cat >"$home/agent.yaml" <<EOF
 node: demo
 stateDir: $home/state
+secretsDir: $secrets
 socket: $home/agent.sock
 listen: 127.0.0.1:9180
 source:
@@ -137,7 +140,7 @@ await_converged() {
 if [ "${1:-}" = stop ]; then
 	stop_agent
 	remove_objects
-	rm -rf "$home"
+	rm -rf "$home" "$secrets"
 	(cd "$top" && go run ./test/demo/cmd/demo-images -remove >/dev/null)
 	echo "stopped; containers, networks and volumes of the demonstration are gone"
 	exit 0

@@ -18,9 +18,10 @@ import (
 
 const usage = `ktrdr-agent makes the Docker engine of this node match the desired state.
 
-  ktrdr-agent run [--config /etc/ktrdr/agent.yaml]     run until SIGTERM; SIGHUP looks at the source and the policy now
-  ktrdr-agent check [--config /etc/ktrdr/agent.yaml]   check the configuration and policy files and exit
-  ktrdr-agent version                                  print the version
+  ktrdr-agent run [--config /etc/ktrdr/agent.yaml]      run until SIGTERM; SIGHUP looks at the source and the policy now
+  ktrdr-agent prepare [--config /etc/ktrdr/agent.yaml]  mount the memory for secrets; as root, before run
+  ktrdr-agent check [--config /etc/ktrdr/agent.yaml]    check the configuration and policy files and exit
+  ktrdr-agent version                                   print the version
 `
 
 func main() {
@@ -33,7 +34,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 2
 	}
 	switch args[0] {
-	case "run", "check":
+	case "run", "check", "prepare":
 		return configured(args[0], args[1:], stderr)
 	case "version", "--version":
 		fmt.Fprintln(stdout, api.Version, api.Commit)
@@ -60,8 +61,15 @@ func configured(command string, args []string, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "ktrdr-agent:", err)
 		return 1
 	}
-	if command == "check" {
-		if err := cfg.CheckPolicy(); err != nil {
+	var once func() error
+	switch command {
+	case "check":
+		once = cfg.CheckPolicy
+	case "prepare":
+		once = func() error { return agent.Prepare(cfg) }
+	}
+	if once != nil {
+		if err := once(); err != nil {
 			fmt.Fprintln(stderr, "ktrdr-agent:", err)
 			return 1
 		}

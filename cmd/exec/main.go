@@ -3,13 +3,12 @@
 //
 // A reference in the environment or in an argument stands there as a placeholder (see
 // pkg/api.Placeholder). The value is read from the secrets folder, which is a read-only
-// bind of memory of the host; nothing is written anywhere.
+// bind of memory of the host; nothing is written anywhere. In the text of `sh -c` a
+// placeholder becomes a quoted variable, so that no shell ever parses a value.
 package main
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -22,14 +21,8 @@ import (
 	"ktrdr.io/fleet/pkg/api"
 )
 
-const (
-	// defaultDir is where the agent binds the values.
-	defaultDir = "/.ktrdr/secrets"
-	// dirVariable names another folder.
-	dirVariable = "KTRDR_SECRETS_DIR"
-	// maxValue bounds one value, in bytes.
-	maxValue = 1 << 20
-)
+// dirVariable names another folder than the one where the agent binds the values.
+const dirVariable = "KTRDR_SECRETS_DIR"
 
 // Exit codes as shells and engines use them.
 const (
@@ -51,10 +44,7 @@ func run(argv, env []string, stderr io.Writer, exec func(argv0 string, argv, env
 		return exitUsage
 	}
 	dir, env := takeDir(env)
-	argv, err := expandAll(dir, argv)
-	if err == nil {
-		env, err = expandAll(dir, env)
-	}
+	argv, env, err := fill(folder(dir), argv, env)
 	if err != nil {
 		fmt.Fprintln(stderr, "ktrdr-exec:", err)
 		return exitUsage
@@ -72,7 +62,7 @@ func run(argv, env []string, stderr io.Writer, exec func(argv0 string, argv, env
 
 // takeDir takes the shim's own variable out of the environment.
 func takeDir(env []string) (dir string, rest []string) {
-	dir = defaultDir
+	dir = filepath.Join(api.SecretsTarget, api.SecretsCurrent)
 	for _, kv := range env {
 		if v, ok := strings.CutPrefix(kv, dirVariable+"="); ok {
 			dir = v
@@ -83,41 +73,54 @@ func takeDir(env []string) (dir string, rest []string) {
 	return dir, rest
 }
 
-func expandAll(dir string, list []string) ([]string, error) {
-	out := make([]string, len(list))
-	for i, s := range list {
-		var err error
-		if out[i], err = api.Expand(s, func(ref string) (string, error) { return read(dir, ref) }); err != nil {
-			return nil, err
+// fill replaces placeholders in arguments and environment.
+func fill(values folder, argv, env []string) (filledArgv, filledEnv []string, err error) {
+	text := shellText(argv)
+	var variables []string
+	for i, word := range argv {
+		if i == text {
+			if word, variables, err = quote(word, values); err != nil {
+				return nil, nil, err
+			}
+		} else if word, err = api.Expand(word, values.read); err != nil {
+			return nil, nil, err
 		}
+		filledArgv = append(filledArgv, word)
 	}
-	return out, nil
+	for _, kv := range env {
+		full, err := api.Expand(kv, values.read)
+		if err != nil {
+			return nil, nil, err
+		}
+		if full != kv && len(full) > api.MaxVariable {
+			name, _, _ := strings.Cut(kv, "=")
+			return nil, nil, fmt.Errorf("variable %s is longer than %d bytes with the value of %s; use a file of `secrets:`", name, api.MaxVariable, strings.Join(api.References(kv), " and "))
+		}
+		filledEnv = append(filledEnv, full)
+	}
+	return filledArgv, append(filledEnv, variables...), nil
 }
 
-// read returns the value of a reference. The file's name is a hash, because references
-// hold slashes and spaces.
-func read(dir, ref string) (string, error) {
-	f, err := os.Open(filepath.Join(dir, fileName(ref)))
+// folder holds the values.
+type folder string
+
+// read returns the value of a reference.
+func (f folder) read(ref string) (string, error) {
+	in, err := os.Open(filepath.Join(string(f), api.SecretFileName(ref)))
 	if err != nil {
-		return "", fmt.Errorf("no value for %s in %s; the agent of the node has to deliver it before the start", ref, dir)
+		return "", fmt.Errorf("no value for %s in %s; the agent of the node has to deliver it before the start", ref, string(f))
 	}
-	defer f.Close() //nolint:errcheck // only read
-	data, err := io.ReadAll(io.LimitReader(f, maxValue+1))
+	defer in.Close() //nolint:errcheck // only read
+	data, err := io.ReadAll(io.LimitReader(in, api.MaxSecret+1))
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("read the value of %s: %w", ref, err)
-	case len(data) > maxValue:
-		return "", fmt.Errorf("the value of %s is larger than %d bytes", ref, maxValue)
+	case len(data) > api.MaxSecret:
+		return "", fmt.Errorf("the value of %s is larger than %d bytes", ref, api.MaxSecret)
 	case bytes.IndexByte(data, 0) >= 0:
 		return "", fmt.Errorf("the value of %s holds a zero byte, which neither environment nor arguments can", ref)
 	}
 	return string(data), nil
-}
-
-// fileName is the name of the file that holds the value of a reference.
-func fileName(ref string) string {
-	sum := sha256.Sum256([]byte(ref))
-	return hex.EncodeToString(sum[:])
 }
 
 // lookup finds a program as execvp does, in the PATH that the program itself will have.

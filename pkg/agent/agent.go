@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ktrdr.io/fleet/pkg/agent/apply"
+	"ktrdr.io/fleet/pkg/agent/internal/deliver"
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/agent/internal/engine/observe"
 	"ktrdr.io/fleet/pkg/agent/internal/gate"
@@ -39,6 +40,7 @@ type Agent struct {
 	secrets *secrets.Store
 	gate    *gate.Gate
 	files   *state.Files
+	folders *deliver.Store
 	exec    *apply.Executor
 	loop    *reconcile.Loop
 	report  *report.Report
@@ -61,7 +63,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	a.resume()
 	g, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{
-		a.cache.Run, a.loop.Run, a.follow.run, a.mounts.run, a.values.run, a.probeServices, a.keepHouse,
+		a.cache.Run, a.loop.Run, a.follow.run, a.mounts.run, a.values.run, a.probeServices, a.keepHouse, a.keepDelivery,
 		a.watchEngine, a.rememberRuns, a.serve, a.notify, a.syncOnHangup, a.fallBack, a.gate.Run,
 	} {
 		g.Go(func() error { return ignoreCancel(ctx, part(ctx)) })
@@ -140,8 +142,13 @@ func (a *Agent) openSource() error {
 func (a *Agent) wire() error {
 	a.cache = observe.New(a.engine, observe.Config{Logger: a.log.With("component", "cache")})
 	a.files = state.NewFiles(filepath.Join(a.cfg.StateDir, "files"))
+	delivery, err := a.cfg.newDelivery()
+	if err != nil {
+		return err
+	}
+	a.folders = deliver.New(delivery, a.log.With("component", "deliver"))
 	a.exec = apply.New(apply.Config{
-		Engine: a.engine, Cache: a.cache, World: a.cache, Memory: memory{a.store}, Secrets: a.secrets,
+		Engine: a.engine, Cache: a.cache, World: a.cache, Memory: memory{a.store}, Secrets: a.secrets, Delivery: a.folders,
 		Files: a.files, Checker: checker{}, Policy: a.gate, Log: a.log.With("component", "apply"),
 	})
 	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log, Providers: a.secrets.Providers, Secrets: a.secretsStatus})
@@ -204,6 +211,9 @@ func (a *Agent) resume() {
 	for ref, at := range a.store.Pulls() {
 		a.cache.SetPulled(ref, at)
 	}
+	for folder, digest := range a.folders.Folders() {
+		a.cache.SetFolder(folder, digest)
+	}
 	for stack, hold := range a.store.Holds() {
 		a.cache.SetHold(stack, &hold)
 	}
@@ -265,7 +275,9 @@ func (a *Agent) accept(ctx context.Context, d *api.Desired, rev source.Revision)
 
 func (a *Agent) setDesired(ctx context.Context, d *api.Desired, at time.Time) {
 	a.forgetRollouts(d)
-	a.gate.SetDesired(ctx, a.withNeeded(d))
+	needed := a.withNeeded(d)
+	a.gate.SetDesired(ctx, needed)
+	a.checkDelivery(needed)
 	a.desired.Store(d)
 	a.report.SetDesired(d, at)
 	ring(a.mounts.bell)

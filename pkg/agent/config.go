@@ -30,6 +30,12 @@ type Config struct {
 	// PolicyFile holds what this node accepts of the desired state. Root owns it and nobody
 	// else may write it. Default "": everything is accepted.
 	PolicyFile string `yaml:"policyFile"`
+	// SecretsDir is where secrets are delivered to containers: a tmpfs that the engine sees
+	// at the same path; never a disk. Default /run/ktrdr/secrets.
+	SecretsDir string `yaml:"secretsDir"`
+	// ExecPath is the program ktrdr-exec, which containers with secrets get. Default: beside
+	// ktrdr-agent.
+	ExecPath string `yaml:"execPath"`
 	// Listen is the address of the read-only HTTP endpoints. Default 127.0.0.1:9180; ""
 	// turns them off.
 	Listen *string `yaml:"listen"`
@@ -97,12 +103,13 @@ type LogConfig struct {
 func Default() Config {
 	listen := "127.0.0.1:9180"
 	return Config{
-		StateDir: "/var/lib/ktrdr",
-		Engine:   EngineConfig{Host: "unix:///var/run/docker.sock"},
-		Secrets:  SecretsConfig{Refresh: time.Minute},
-		Listen:   &listen,
-		Socket:   "/run/ktrdr/agent.sock",
-		Log:      LogConfig{Level: "info", Format: "text"},
+		StateDir:   "/var/lib/ktrdr",
+		SecretsDir: "/run/ktrdr/secrets",
+		Engine:     EngineConfig{Host: "unix:///var/run/docker.sock"},
+		Secrets:    SecretsConfig{Refresh: time.Minute},
+		Listen:     &listen,
+		Socket:     "/run/ktrdr/agent.sock",
+		Log:        LogConfig{Level: "info", Format: "text"},
 	}
 }
 
@@ -138,13 +145,16 @@ func (c *Config) Validate() error {
 	if c.Node == "" {
 		errs = append(errs, errors.New("node: required; the name of this node in nodes/<name>.yaml"))
 	}
-	for _, p := range []struct{ field, path string }{{"stateDir", c.StateDir}, {"socket", c.Socket}} {
+	for _, p := range []struct{ field, path string }{{"stateDir", c.StateDir}, {"socket", c.Socket}, {"secretsDir", c.SecretsDir}} {
 		if !filepath.IsAbs(p.path) {
 			errs = append(errs, fmt.Errorf("%s: %q must be an absolute path", p.field, p.path))
 		}
 	}
 	if c.PolicyFile != "" && !filepath.IsAbs(c.PolicyFile) {
 		errs = append(errs, fmt.Errorf("policyFile: %q must be an absolute path", c.PolicyFile))
+	}
+	if c.ExecPath != "" && !filepath.IsAbs(c.ExecPath) {
+		errs = append(errs, fmt.Errorf("execPath: %q must be an absolute path", c.ExecPath))
 	}
 	errs = append(errs, c.Source.validate())
 	errs = append(errs, c.Secrets.validate())

@@ -19,7 +19,7 @@ func (c *Config) CheckPolicy() error {
 // gate is the part of the configuration that bounds the desired state.
 func (c *Config) gate(log *slog.Logger) gate.Config {
 	// The agent's memory, what it hands to containers, and the way to steer it.
-	guarded := []string{"/run/ktrdr", filepath.Clean(c.Socket), filepath.Clean(c.StateDir)}
+	guarded := []string{"/run/ktrdr", filepath.Clean(c.Socket), filepath.Clean(c.StateDir), filepath.Clean(c.SecretsDir)}
 	if socket, ok := strings.CutPrefix(c.Engine.Host, "unix://"); ok {
 		guarded = append(guarded, filepath.Clean(socket))
 	}

@@ -57,6 +57,7 @@ const (
 	ReasonProviderDenied   Reason = "SecretProviderDenied"
 	ReasonTokenExpiring    Reason = "SecretTokenExpiring"
 	ReasonSecretsInEnv     Reason = "SecretsInEnvironment"
+	ReasonUndeliverable    Reason = "SecretsUndeliverable"
 	ReasonContainerHung    Reason = "ContainerUnresponsive"
 	ReasonHookFailed       Reason = "HookFailed"
 	ReasonRollingBack      Reason = "RollingBack"

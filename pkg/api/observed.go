@@ -27,6 +27,11 @@ type Observed struct {
 	Holds map[string]Hold
 	// Rollouts by stack name.
 	Rollouts map[string]*Rollout
+	// Folders are the complete secret folders of the node by name (LabelSecretFolder), with
+	// the digest of what each holds.
+	Folders map[string]string
+	// DeliveryFault says why no secret can be delivered as a file; empty when that works.
+	DeliveryFault string
 }
 
 // ContainerState is the engine's word for the life of a container.
@@ -185,6 +190,8 @@ type Image struct {
 	Config ContainerSpec
 	// Volumes are the container paths that the image declares as VOLUME.
 	Volumes []string
+	// Shell runs CMD-SHELL healthchecks; empty means the engine's default.
+	Shell []string
 	// Stale says that the engine's images changed since: the reference has to be looked
 	// up again before anything is decided by it, while the status still tells what was.
 	Stale bool

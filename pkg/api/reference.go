@@ -13,6 +13,12 @@ const (
 	placeholderClose = '\uE001'
 )
 
+// What a placeholder begins and ends with.
+const (
+	PlaceholderOpen  = string(placeholderOpen)
+	PlaceholderClose = string(placeholderClose)
+)
+
 // Placeholder wraps a secret reference such as "op://vault/item/field".
 func Placeholder(ref string) string {
 	return string(placeholderOpen) + ref + string(placeholderClose)

@@ -27,6 +27,11 @@ const (
 	LabelSpecHash = "io.ktrdr.spec-hash"
 	// LabelSecretDigest is the keyed digest of the secret values the container was created with.
 	LabelSecretDigest = "io.ktrdr.secret-digest"
+	// LabelDelivery is how the container got its secrets (DeliveryFiles, DeliveryEnv); absent
+	// on containers without any, and on those of Compose and of agents before it.
+	LabelDelivery = "io.ktrdr.delivery"
+	// LabelSecretFolder names the folder that the container reads its secrets from.
+	LabelSecretFolder = "io.ktrdr.secret-folder"
 )
 
 // Labels that docker compose writes and reads. Source: docker/compose pkg/api/labels.go.

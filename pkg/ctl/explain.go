@@ -170,8 +170,12 @@ func stackReasons() []Explanation { //nolint:funlen // one row for each reason
 			"Make a new token and replace the old one's file before that day.",
 		},
 		{
-			"SecretsInEnvironment", "An adopted container carries the right values in its environment, where `docker inspect` shows them.",
+			"SecretsInEnvironment", "A container that was adopted, or made by an older agent, carries the right values in its environment, where `docker inspect` shows them.",
 			"Nothing has to be done: its next change delivers them as files.",
+		},
+		{
+			"SecretsUndeliverable", "Secrets can't be delivered as files: there is no memory to put them into, or no ktrdr-exec.",
+			"Act on the message: run `ktrdr-agent prepare` on the host, or install ktrdr-exec beside ktrdr-agent.",
 		},
 		{
 			"ContainerUnresponsive", "The engine does not answer about this container; it is left alone.",

@@ -233,7 +233,7 @@ func (b *stackBuild) load(ctx context.Context, builtins map[string]string, enabl
 	b.vars.set(builtins)
 	request := compose.Request{
 		Root: b.node.tree.dir, Dir: b.stack.folder, Files: b.files.files, Project: b.project,
-		Profiles: b.stack.Spec.Profiles, Enable: enable, Lookup: b.vars.lookup,
+		Profiles: b.stack.Spec.Profiles, Enable: enable, Lookup: b.vars.lookup, Delivery: b.stack.Spec.Delivery,
 	}
 	if b.stack.Spec.WorkingDirectory != "" {
 		request.WorkingDirectory = b.out.WorkingDir
@@ -261,6 +261,7 @@ func (b *stackBuild) applyPolicy(service *api.Service) {
 	}
 	b.out.Contract = append(b.out.Contract, b.checkEnvironment(service, policy.Environment)...)
 	b.checkSecrets(service)
+	b.checkDelivered(service)
 }
 
 // mounts merges what the stack and the node require. Both asking for one path is one

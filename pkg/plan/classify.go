@@ -17,6 +17,13 @@ func (b *builder) classify(s *slot) {
 		return
 	}
 	if prob := b.secretsMissing(s); prob != nil {
+		if prob.reason == api.ReasonSecretMissing {
+			s.keeper = b.heldByFolder(s)
+		}
+		if s.keeper != nil {
+			s.degraded = prob
+			return
+		}
 		s.problem, s.undecided = prob, true
 		return
 	}
@@ -123,7 +130,7 @@ func (b *builder) fitsSecrets(s *slot, c *api.Container) fit {
 	if have != b.SecretDigest(s.rep) {
 		return fit{cause: "a secret changed"}
 	}
-	return fit{}
+	return fit{cause: b.deliveryChanged(s, c)}
 }
 
 // fitsByEffect compares what the engine reports with what the spec would give. It is how

@@ -93,8 +93,17 @@ func (b *builder) objectNeeds(s *slot) []string {
 // anything is stopped, and one bad image does not hold up the others.
 func (b *builder) pendingPulls() []string { return b.pulls }
 
+// copiedFiles are the files that no folder brings.
+func (b *builder) copiedFiles(s *slot) []api.File {
+	if !UsesFolder(b.stack, s.svc, s.rep) || s.keeper != nil && Folder(s.keeper) == "" {
+		return s.rep.Spec.Files
+	}
+	_, copied := SplitFiles(s.rep.Spec.Files)
+	return copied
+}
+
 func (b *builder) copyFiles(s *slot, created string) string {
-	if len(s.rep.Spec.Files) == 0 || s.keeper != nil && s.keeper.Facts.FilesCopied {
+	if len(b.copiedFiles(s)) == 0 || s.keeper != nil && s.keeper.Facts.FilesCopied {
 		return ""
 	}
 	if s.keeper != nil && s.keeper.State != api.StateCreated {

@@ -29,13 +29,14 @@ const (
 // What want leaves to the engine (log driver, runtime, size of /dev/shm, cgroup
 // namespace, further ulimits) is not compared: the engine's default can't be told from a
 // setting. Neither are files, which no engine reports, the source of repository mounts,
-// which the planner compares by content, and "service:" references, which it resolves.
+// which the planner compares by content, and "service:" references, which it resolves. What
+// the delivery of secrets adds to a container (Delivered) is taken off before.
 //
 // Values of environment, labels and log options never appear; words of command lines
 // appear only where the wanted state, which holds no secrets, has them.
 func Diff(have, want api.ContainerSpec) []FieldDiff {
 	d := &differ{}
-	have, want = normal(have), normal(want)
+	have, want = normal(undelivered(have, want.Files)), normal(want)
 	d.program(have, want)
 	d.networking(have, want)
 	d.host(have, want)

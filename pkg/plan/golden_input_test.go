@@ -55,6 +55,8 @@ type scenario struct {
 	GoodImages map[string]string             `json:"goodImages"` // ids by reference, where tags moved since
 	GoodJobs   []string                      `json:"goodJobs"`   // containers of jobs that had ended well then
 	Failed     *api.FailedUpdate             `json:"failed"`
+	Rebooted   bool                          `json:"rebooted"` // no secret folder is left
+	Fault      string                        `json:"fault"`    // of the delivery of secrets
 }
 
 // scenarioObject is a network or volume; Was patches the spec that it was made from.
@@ -124,6 +126,7 @@ func scenarioInput(t *testing.T, archive *txtar.Archive) plan.Input {
 			Complete: !sc.told.Incomplete, Containers: map[string]*api.Container{}, Networks: map[string]*api.Network{},
 			Volumes: map[string]*api.Volume{}, Images: map[string]*api.Image{}, Mounts: sc.told.Mounts,
 			Failures: sc.told.Failures, Jobs: map[string]string{}, Holds: map[string]api.Hold{}, Rollouts: map[string]*api.Rollout{},
+			Folders: map[string]string{}, DeliveryFault: sc.told.Fault,
 		},
 	}
 	sc.good = sc.in.Stack
@@ -213,6 +216,9 @@ func specRefs(spec api.ContainerSpec) []string {
 	var refs []string
 	for _, kv := range spec.Env {
 		refs = append(refs, api.References(kv)...)
+	}
+	for _, f := range spec.Files {
+		refs = append(refs, api.References(f.Content)...)
 	}
 	slices.Sort(refs)
 	return slices.Compact(refs)

@@ -126,6 +126,11 @@ func (sc *scene) container(name string, told *scenarioContainer) {
 	if image == nil || image.Missing {
 		image = &api.Image{ID: imageID(spec.Image)}
 	}
+	labels := sc.containerLabels(svc, rep, spec, told)
+	if labels[api.LabelDelivery] == api.DeliveryFiles {
+		bound, _ := plan.SplitFiles(spec.Files)
+		spec = plan.Delivered(spec, image, plan.Binds{Exec: "/exec", Values: "/values", Files: make([]string, len(bound))})
+	}
 	seen := plan.Effective(spec, image)
 	sc.follow(&seen.NetworkMode)
 	sc.follow(&seen.IpcMode)
@@ -134,7 +139,7 @@ func (sc *scene) container(name string, told *scenarioContainer) {
 	c := &api.Container{
 		ID: goldenID(name), Name: name, Image: spec.Image, ImageID: image.ID, Spec: seen, State: told.State,
 		ExitCode: told.ExitCode, Error: told.Error, Health: told.Health, HealthLog: told.HealthLog, Restarts: told.Restarts,
-		Labels: sc.containerLabels(svc, rep, spec, told), Attached: map[string]api.Attachment{},
+		Labels: labels, Attached: map[string]api.Attachment{},
 		AnonymousVolumes: told.Anonymous, Facts: api.ContainerFacts{WritableBytes: -1, FilesCopied: true},
 	}
 	if told.ImageID != "" {
@@ -211,9 +216,26 @@ func (sc *scene) containerLabels(service string, rep api.Replica, spec api.Conta
 		if d := plan.SecretDigest(&rep, sc.in.Secrets); d != "" {
 			labels[api.LabelSecretDigest] = d
 		}
+		sc.deliver(labels, service, rep)
 	}
 	maps.Copy(labels, told.Labels)
 	return labels
+}
+
+// deliver gives a container with secrets its folder.
+func (sc *scene) deliver(labels map[string]string, service string, rep api.Replica) {
+	svc := sc.in.Stack.Service(service)
+	if svc == nil {
+		return
+	}
+	labels[api.LabelDelivery] = plan.DeliveryOf(sc.in.Stack, svc, &rep)
+	if labels[api.LabelDelivery] != api.DeliveryFiles {
+		return
+	}
+	labels[api.LabelSecretFolder] = rep.Name + ".folder"
+	if !sc.told.Rebooted {
+		sc.in.Observed.Folders[rep.Name+".folder"] = "v1:held"
+	}
 }
 
 func (sc *scene) times(c *api.Container, told *scenarioContainer) {

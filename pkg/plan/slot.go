@@ -35,6 +35,7 @@ func (b *builder) planSlot(s *slot) {
 		return
 	}
 	b.adopt(s)
+	b.tellEnvironment(s)
 	b.keep(s, gate)
 }
 
@@ -95,6 +96,9 @@ func (b *builder) preflight(s *slot, gate gate) *problem {
 	prob := b.objectsMissing(s)
 	if prob == nil {
 		prob = b.mountsMissing(s)
+	}
+	if prob == nil {
+		prob = b.undeliverable(s)
 	}
 	if prob != nil && running {
 		s.degraded = prob

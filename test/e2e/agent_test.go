@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ktrdr.io/fleet/test/lab"
 )
 
@@ -28,6 +30,8 @@ type agent struct {
 	repo    string
 	state   string
 	socket  string
+	// ram is the tmpfs that secrets are delivered in.
+	ram string
 	// extra lines are added to every configuration.
 	extra []string
 	// env is added to the environment of the agent.
@@ -74,6 +78,7 @@ func bareAgent(t *testing.T, on docker, host *lab.Node) *agent {
 	a := &agent{
 		t: t, on: on, host: host, project: prefix + "-" + name, home: home, log: &output{},
 		repo: filepath.Join(home, "repo"), state: filepath.Join(home, "state"), socket: filepath.Join(home, "s"),
+		ram: filepath.Join(home, "ram"),
 	}
 	a.write("fleet.yaml", "apiVersion: ktrdr.io/v1alpha1\nkind: Fleet\nmetadata: {name: e2e}\nspec: {}\n")
 	on.sweepAll(a.project)
@@ -83,8 +88,17 @@ func bareAgent(t *testing.T, on docker, host *lab.Node) *agent {
 			t.Logf("log of the agent:\n%s", a.tail())
 		}
 		on.sweepAll(a.project)
+		a.unmount()
 	})
 	return a
+}
+
+// unmount loses the memory of secrets, as a reboot does. On a node of the test's own it
+// goes with the node.
+func (a *agent) unmount() {
+	if a.host == nil {
+		_ = unix.Unmount(a.ram, unix.MNT_DETACH) // there is none without secrets
+	}
 }
 
 // name is the container's name as Compose makes it.
@@ -136,7 +150,8 @@ func (a *agent) start(extra ...string) {
 	a.t.Helper()
 	config := filepath.Join(a.home, "agent.yaml")
 	all := strings.Join(append(append([]string(nil), a.extra...), extra...), "\n")
-	text := fmt.Sprintf("node: %s\nstateDir: %s\nsocket: %s\nlisten: \"\"\nengine: {host: unix://%s}\n", a.project, a.state, a.socket, a.on.socket)
+	text := fmt.Sprintf("node: %s\nstateDir: %s\nsecretsDir: %s\nsocket: %s\nlisten: \"\"\nengine: {host: unix://%s}\n",
+		a.project, a.state, a.ram, a.socket, a.on.socket)
 	if !strings.Contains(all, "source:") {
 		text += fmt.Sprintf("source: {dir: {path: %s}}\n", a.repo)
 	}

@@ -57,7 +57,9 @@ func (d docker) send(ctx context.Context, r request, body, out any) error {
 		},
 	}}
 	var in io.Reader
-	if body != nil {
+	if archive, ok := body.([]byte); ok {
+		in = bytes.NewReader(archive)
+	} else if body != nil {
 		data, err := json.Marshal(body)
 		if err != nil {
 			return err

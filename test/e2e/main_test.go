@@ -16,7 +16,7 @@ import (
 )
 
 // binaries are built once for all tests.
-var binaries struct{ agent, ctl, program string } //nolint:gochecknoglobals // set by TestMain before any test runs
+var binaries struct{ agent, ctl, program, exec string } //nolint:gochecknoglobals // set by TestMain before any test runs
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -81,8 +81,10 @@ func prepare(dir string) error {
 		dir = ready
 	}
 	binaries.agent, binaries.ctl = filepath.Join(dir, "ktrdr-agent"), filepath.Join(dir, "ktrdrctl")
-	binaries.program = filepath.Join(dir, "ktrdrsim")
-	for path, pkg := range map[string]string{binaries.agent: "cmd/agent", binaries.ctl: "cmd/ctl", binaries.program: "test/demo/ktrdrsim"} {
+	binaries.program, binaries.exec = filepath.Join(dir, "ktrdrsim"), filepath.Join(dir, "ktrdr-exec")
+	for path, pkg := range map[string]string{
+		binaries.agent: "cmd/agent", binaries.ctl: "cmd/ctl", binaries.program: "test/demo/ktrdrsim", binaries.exec: "cmd/exec",
+	} {
 		if ready != "" {
 			break
 		}

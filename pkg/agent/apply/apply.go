@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"ktrdr.io/fleet/pkg/agent/internal/deliver"
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/agent/internal/secrets"
 	"ktrdr.io/fleet/pkg/api"
@@ -71,6 +72,8 @@ type World interface {
 	Snapshot() *api.Observed
 	SetJob(key, hash string)
 	SetRollout(stack string, r *api.Rollout)
+	// SetFolder tells what a secret folder holds; an empty digest says that it is gone.
+	SetFolder(folder, digest string)
 }
 
 // Memory keeps across restarts what can't be read back from the engine.
@@ -96,6 +99,15 @@ type Secrets interface {
 	Redact(text string) string
 }
 
+// Delivery keeps the folders that containers read their secrets from.
+type Delivery interface {
+	New(container string) (folder string, done func())
+	Paths(folder string, files int) (deliver.Paths, error)
+	Write(folder string, content deliver.Content) error
+	Held(folder string) string
+	Remove(folder string) error
+}
+
 // Files turns a file or folder of the repository into a host path that can be bound.
 type Files interface {
 	Materialise(ctx context.Context, root string, src api.RepoSource) (string, error)
@@ -117,13 +129,14 @@ type Policy interface {
 
 // Config of an Executor. All fields but Policy are required.
 type Config struct {
-	Engine  Engine
-	Cache   Cache
-	World   World
-	Memory  Memory
-	Secrets Secrets
-	Files   Files
-	Checker Checker
+	Engine   Engine
+	Cache    Cache
+	World    World
+	Memory   Memory
+	Secrets  Secrets
+	Delivery Delivery
+	Files    Files
+	Checker  Checker
 	// Policy may be nil: everything is accepted.
 	Policy Policy
 	Log    *slog.Logger
@@ -189,10 +202,13 @@ func (x *Executor) changeContainer(ctx context.Context, op plan.Op) error {
 	case plan.Stop:
 		return x.stop(ctx, op)
 	case plan.Restart:
+		if err := x.ensureFolder(op); err != nil {
+			return err
+		}
 		x.countUnhealthy(op.ID)
 		return e.Restart(ctx, engine.StopRequest{ID: op.ID, Grace: op.Grace})
 	case plan.Remove:
-		return e.Remove(ctx, op.ID)
+		return x.remove(ctx, op)
 	case plan.Unpause:
 		return e.Unpause(ctx, op.ID)
 	case plan.Rename:

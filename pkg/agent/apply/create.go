@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -20,40 +21,40 @@ const composeVersion = "5.0.0"
 
 // create makes a container from its spec with everything filled in.
 func (x *Executor) create(ctx context.Context, op plan.Op, t plan.Target) error {
-	spec, err := x.finalSpec(ctx, op, t)
-	if err != nil {
-		return err
-	}
-	req := engine.CreateRequest{Name: op.NewName, Spec: spec, Labels: x.containerLabels(op, t)}
+	// Before the values are opened: see writeFolder.
+	req := engine.CreateRequest{Name: op.NewName, Labels: x.containerLabels(op, t)}
 	if old := x.cfg.World.Snapshot().Containers[op.Replaces]; old != nil {
 		req.InheritVolumes = old.AnonymousVolumes
+	}
+	var err error
+	if req.Spec, err = x.placed(ctx, op, t); err != nil {
+		return err
+	}
+	if plan.UsesFolder(t.Stack, op.Wanted, op.Replica) {
+		return x.createDelivered(ctx, op, req)
+	}
+	if len(op.Replica.SecretRefs) > 0 {
+		if req.Spec, err = x.openSpec(req.Spec); err != nil {
+			return err
+		}
 	}
 	return x.cfg.Cache.Change(ctx, req.Name, func() (string, error) { return x.cfg.Engine.Create(ctx, req) })
 }
 
-// finalSpec resolves repository files, parents and secrets of a spec.
-func (x *Executor) finalSpec(ctx context.Context, op plan.Op, t plan.Target) (api.ContainerSpec, error) {
+// placed resolves repository files and parents of a spec; references stay in it.
+func (x *Executor) placed(ctx context.Context, op plan.Op, t plan.Target) (api.ContainerSpec, error) {
 	spec := op.Replica.Spec
-	if len(op.Replica.SecretRefs) > 0 {
-		var err error
-		if spec, err = x.openSpec(spec); err != nil {
-			return spec, err
-		}
-	}
-	mounts := make([]api.Mount, len(op.Replica.Spec.Mounts))
-	for i, m := range op.Replica.Spec.Mounts {
+	spec.Mounts = slices.Clone(spec.Mounts)
+	for i, m := range spec.Mounts {
 		if m.Repo == nil {
-			mounts[i] = spec.Mounts[i]
 			continue
 		}
 		path, err := x.cfg.Files.Materialise(ctx, t.Desired.Root, *m.Repo)
 		if err != nil {
 			return spec, fmt.Errorf("materialise %s for %s: %w", m.Repo.Path, op.Object, err)
 		}
-		mounts[i] = m
-		mounts[i].Source, mounts[i].Repo = path, nil
+		spec.Mounts[i].Source, spec.Mounts[i].Repo = path, nil
 	}
-	spec.Mounts = mounts
 	if op.Image != "" {
 		spec.Image = op.Image
 	}
@@ -170,6 +171,9 @@ func (x *Executor) containerLabels(op plan.Op, t plan.Target) map[string]string 
 	if digest := plan.SecretDigest(op.Replica, x.cfg.Secrets.Digests()); digest != "" {
 		labels[api.LabelSecretDigest] = digest
 	}
+	if mode := plan.DeliveryOf(t.Stack, op.Wanted, op.Replica); mode != "" {
+		labels[api.LabelDelivery] = mode
+	}
 	if op.Replaces != "" {
 		labels[api.LabelReplace] = op.Object
 	}
@@ -188,16 +192,18 @@ func dependsLabel(svc *api.Service) string {
 	return strings.Join(parts, ",")
 }
 
-// copyFiles writes configs and secrets with content into a container that was not started yet.
+// copyFiles writes configs and secrets with content into a container that was not started
+// yet, unless its folder brings them.
 func (x *Executor) copyFiles(ctx context.Context, op plan.Op) error {
-	files := make([]api.File, len(op.Replica.Spec.Files))
-	for i, f := range op.Replica.Spec.Files {
-		content, err := x.expand(f.Content)
-		if err != nil {
+	files := slices.Clone(op.Replica.Spec.Files)
+	if plan.Folder(x.cfg.World.Snapshot().Containers[op.ID]) != "" {
+		_, files = plan.SplitFiles(files)
+	}
+	for i := range files {
+		var err error
+		if files[i].Content, err = x.expand(files[i].Content); err != nil {
 			return err
 		}
-		files[i] = f
-		files[i].Content = content
 	}
 	if err := x.cfg.Engine.CopyFiles(ctx, op.ID, files); err != nil {
 		return err

@@ -13,9 +13,12 @@ import (
 // now is the time that facts are stamped with.
 func (x *Executor) now() time.Time { return time.Now() }
 
-// start counts repairs of a container that had ended by itself, then starts it. What
+// start writes the secrets of a container, counts repairs of a container that had ended by itself, then starts it. What
 // somebody stopped or killed is no crash: it is started at once, however often.
 func (x *Executor) start(ctx context.Context, op plan.Op) error {
+	if err := x.ensureFolder(op); err != nil {
+		return err
+	}
 	c := x.cfg.World.Snapshot().Containers[op.ID]
 	if op.Wanted != nil && len(op.Wanted.PostStart) > 0 {
 		if err := x.cfg.Memory.MarkHooksPending(op.ID); err != nil {
@@ -61,13 +64,16 @@ const hookTimeout = 5 * time.Minute
 func (x *Executor) runHook(ctx context.Context, id string, h api.Hook) error {
 	ctx, cancel := context.WithTimeout(ctx, hookTimeout)
 	defer cancel()
-	env, err := x.expandAll(h.Env)
-	if err != nil {
-		return err
-	}
-	command, err := x.expandAll(h.Command)
-	if err != nil {
-		return err
+	env := h.Env
+	command, through := inside(x.cfg.World.Snapshot().Containers[id], h.Command)
+	if !through {
+		var err error
+		if env, err = x.expandAll(h.Env); err != nil {
+			return err
+		}
+		if command, err = x.expandAll(h.Command); err != nil {
+			return err
+		}
 	}
 	res, err := x.cfg.Engine.Exec(ctx, engine.ExecRequest{
 		ID: id, Command: command, User: h.User, WorkingDir: h.WorkingDir, Env: env, Privileged: h.Privileged,
@@ -86,6 +92,9 @@ func (x *Executor) runHook(ctx context.Context, id string, h api.Hook) error {
 
 // hooks runs post_start hooks in order; the first failure is tried again from the start.
 func (x *Executor) hooks(ctx context.Context, op plan.Op) error {
+	if err := x.ensureFolder(op); err != nil {
+		return err
+	}
 	for i, h := range op.Wanted.PostStart {
 		if err := x.runHook(ctx, op.ID, h); err != nil {
 			return fmt.Errorf("run post_start[%d] of %s: %w", i, op.Object, err)

@@ -83,7 +83,8 @@ func (x *Executor) checkOnce(ctx context.Context, op plan.Op, c *api.Container) 
 // CheckProbe runs the stack's own probe of a container once.
 func (x *Executor) CheckProbe(ctx context.Context, c *api.Container, p *api.Probe) error {
 	if len(p.Exec) > 0 {
-		return x.execCheck(ctx, c.ID, p.Exec, p.Timeout)
+		command, _ := inside(c, p.Exec)
+		return x.execCheck(ctx, c.ID, command, p.Timeout)
 	}
 	port := uint16(0)
 	if p.HTTP != nil {

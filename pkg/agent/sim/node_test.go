@@ -27,6 +27,8 @@ type node struct {
 	t      testing.TB
 	fake   *enginetest.Fake
 	memory *memory
+	ram    *ram
+	vault  *vault
 
 	// Of the agent that runs now.
 	cache  *observe.Cache
@@ -44,20 +46,24 @@ type fault func(when, method, object string) error
 var errCrashed = errors.New("the agent has crashed")
 
 func newNode(t testing.TB, seed uint64) *node {
-	n := &node{t: t, fake: enginetest.New(seed), memory: newMemory()}
+	n := &node{t: t, fake: enginetest.New(seed), memory: newMemory(), vault: &vault{value: "value-1"}}
+	n.ram = newRAM(n)
 	hook := func(when string) enginetest.Hook {
-		return func(method, object string) error {
-			if f := n.fault.Load(); f != nil {
-				return (*f)(when, method, object)
-			}
-			return nil
-		}
+		return func(method, object string) error { return n.failed(when, method, object) }
 	}
 	n.fake.OnCall, n.fake.AfterCall = hook("before"), hook("after")
 	for _, ref := range []string{"img:1", "img:2"} {
 		n.fake.AddImage(ref, api.Image{})
 	}
 	return n
+}
+
+// failed asks the fault whether a call fails.
+func (n *node) failed(when, method, object string) error {
+	if f := n.fault.Load(); f != nil {
+		return (*f)(when, method, object)
+	}
+	return nil
 }
 
 // start boots an agent as cmd/agent does after a crash: memory is all it has.
@@ -68,12 +74,16 @@ func (n *node) start(d *api.Desired) {
 	n.cache = observe.New(n.fake, observe.Config{Logger: log, ProcRoot: "/nonexistent"})
 	n.report = &recorder{plans: map[string]*plan.Plan{}}
 	exec := apply.New(apply.Config{
-		Engine: n.fake, Cache: n.cache, World: n.cache, Memory: n.memory, Secrets: noSecrets{},
+		Engine: n.fake, Cache: n.cache, World: n.cache, Memory: n.memory, Secrets: n.vault, Delivery: n.ram,
 		Files: noFiles{}, Checker: noChecker{}, Log: log,
 	})
-	n.loop = reconcile.New(reconcile.Config{World: n.cache, Applier: exec, Secrets: noSecrets{}, Report: n.report, Log: log, Limits: reconcile.DefaultLimits()})
+	n.loop = reconcile.New(reconcile.Config{World: n.cache, Applier: exec, Secrets: n.vault, Report: n.report, Log: log, Limits: reconcile.DefaultLimits()})
 	n.cache.Subscribe(n.loop.Ring)
 	n.memory.restore(n.cache)
+	n.vault.boot()
+	for folder, digest := range n.ram.boot() {
+		n.cache.SetFolder(folder, digest)
+	}
 	cache, loop, done := n.cache, n.loop, n.done
 	go func() {
 		var wg sync.WaitGroup

@@ -98,7 +98,7 @@ func (w *world) drawState() *api.Desired {
 func (w *world) step() {
 	kinds := []func() string{
 		w.change, w.change, w.damage, w.damage, w.damage, w.agentCrash, w.engineCrash, w.engineHang,
-		w.badEvents, w.badCalls, w.addForeign,
+		w.badEvents, w.badCalls, w.addForeign, w.reboot, w.rotate,
 	}
 	w.steps = append(w.steps, kinds[w.rng.IntN(len(kinds))]())
 }
@@ -174,6 +174,23 @@ func (w *world) badEvents() string {
 	}
 }
 
+// reboot restarts the host: agent, engine and memory.
+func (w *world) reboot() string {
+	w.stop()
+	w.ram.lose()
+	w.fake.Reboot()
+	w.start(w.wanted)
+	return "reboot"
+}
+
+// rotate changes the secret, or takes the provider away.
+func (w *world) rotate() string {
+	value := []string{"", "value-1", "value-2", "value-3"}[w.rng.IntN(4)]
+	w.vault.set(value)
+	w.loop.Ring("")
+	return "secret is " + value
+}
+
 var errFault = errors.New("planted fault")
 
 // badCalls makes every few calls fail for a while, before or after their effect.
@@ -217,4 +234,8 @@ func (w *world) exists(id string) bool {
 func (w *world) leaveAlone() {
 	w.fault.Store(nil)
 	w.fake.HealEvents()
+	if w.vault.value == "" {
+		w.vault.set("value-1")
+		w.loop.Ring("")
+	}
 }

@@ -57,10 +57,11 @@ func TestNoOpMakesNoCalls(t *testing.T) {
 	})
 }
 
-// TestCrashAtEveryCall: the agent dies before, and after, each engine call of a rollout;
-// the next one finishes it, with no duplicate and nothing lost.
+// TestCrashAtEveryCall: the agent dies before, and after, each engine call of a rollout and
+// each write of a secret folder, half-way too; the next one finishes it, with no duplicate
+// and nothing lost.
 func TestCrashAtEveryCall(t *testing.T) {
-	for _, when := range []string{"before", "after"} {
+	for _, when := range []string{"before", "half-way", "after"} {
 		crashed := true
 		for at := 1; crashed; at++ {
 			crashed = crashAt(t, when, at)

@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"fmt"
+	"strings"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/api"
@@ -17,7 +18,9 @@ func service(name string, change func(*api.Service, *api.ContainerSpec)) api.Ser
 	if change != nil {
 		change(&svc, &spec)
 	}
-	svc.Replicas = []api.Replica{{Number: 1, Name: "p-" + name + "-1", Spec: spec, SpecHash: spec.Hash()}}
+	rep := api.Replica{Number: 1, Name: "p-" + name + "-1", Spec: spec, SpecHash: spec.Hash()}
+	rep.SecretRefs = api.References(strings.Join(spec.Env, " "))
+	svc.Replicas = []api.Replica{rep}
 	return svc
 }
 
@@ -37,6 +40,9 @@ func chain(revision, image, marker string) *api.Desired {
 	return desired(revision,
 		service("api", func(svc *api.Service, s *api.ContainerSpec) {
 			mark(s)
+			s.Env = append(s.Env, "URL=db://"+api.Placeholder(secretRef)+"@db")
+			s.Command = []string{"serve"}
+			s.Files = []api.File{{Target: "/run/secrets/x", Content: api.Placeholder(secretRef)}, {Target: "/plain", Content: "y"}}
 			svc.DependsOn = []api.Dependency{
 				{Service: "db", Condition: api.ServiceHealthy, Required: true},
 				{Service: "migrate", Condition: api.ServiceCompleted, Required: true},
@@ -102,6 +108,9 @@ func (n *node) verify(d *api.Desired) error {
 			continue // it ended well; its container may be gone
 		}
 		return fmt.Errorf("container %s is missing", name)
+	}
+	if err := n.verifyDelivery(n.vault.value); err != nil {
+		return err
 	}
 	return n.verifyNetworks(truth)
 }

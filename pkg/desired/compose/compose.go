@@ -26,6 +26,9 @@ type Request struct {
 	// WorkingDirectory is the host folder for relative binds that are not in the
 	// repository; when empty, such binds are errors.
 	WorkingDirectory string
+	// Delivery of secrets: api.DeliveryEnv, or empty for files, which also reach containers
+	// whose file system is read-only.
+	Delivery string
 }
 
 // Project is what the Compose files ask for. Everything is sorted and free of map order.

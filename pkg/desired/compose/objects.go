@@ -30,7 +30,7 @@ func (o object) target() string {
 }
 
 // object maps a config or secret: a file becomes a read-only bind, anything else a File
-// that is written before the start. Source: docker/compose buildContainerSecretMounts,
+// that is written before the start, or bound where it holds secrets. Source: docker/compose buildContainerSecretMounts,
 // buildContainerConfigMounts, injectFileReferences.
 func (m *mapper) object(o object, s *types.ServiceConfig, spec *api.ContainerSpec, taken map[string]bool) {
 	top := o.kind + "s." + o.use.Source
@@ -56,7 +56,7 @@ func (m *mapper) object(o object, s *types.ServiceConfig, spec *api.ContainerSpe
 	if !ok {
 		return
 	}
-	if s.ReadOnly {
+	if bound := m.req.Delivery != api.DeliveryEnv && len(api.References(content)) > 0; s.ReadOnly && !bound {
 		m.found.errorf(o.place, "can't be written: the service is read_only; use `file`, or mount a tmpfs and pass the value in the environment")
 		return
 	}

@@ -45,6 +45,9 @@ func (c *Client) Create(ctx context.Context, req CreateRequest) (string, error) 
 		if err := checkSupport(s, req.Spec); err != nil {
 			return err
 		}
+		if err := req.checkResolved(); err != nil {
+			return err
+		}
 		body, err := createRequest(s, req)
 		if err != nil {
 			return err
@@ -81,9 +84,6 @@ func (c *Client) postCreate(ctx context.Context, s *session, query url.Values, b
 	if err != nil {
 		return "", err
 	}
-	if err := checkResolved(data); err != nil {
-		return "", err
-	}
 	resp, err := c.post(ctx, s, "/containers/create?"+query.Encode(), data)
 	if err != nil {
 		return "", err
@@ -97,6 +97,19 @@ func (c *Client) postCreate(ctx context.Context, s *session, query url.Values, b
 		return "", errors.New("the engine told no container id")
 	}
 	return created.ID, nil
+}
+
+// checkResolved refuses references where nobody fills them in.
+func (r CreateRequest) checkResolved() error {
+	if r.References {
+		r.Spec.Env, r.Spec.Healthcheck = nil, nil
+	}
+	r.Spec.Files = nil // checked when they are copied
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return checkResolved(data)
 }
 
 // checkResolved refuses to send a secret reference in place of a value.

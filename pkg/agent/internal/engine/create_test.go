@@ -157,7 +157,24 @@ func TestCreateRefusesWhatIsNotFinal(t *testing.T) {
 			}
 		})
 	}
-	c := fakeEngine(t, "1.41", (&script{}).serve)
+	ref := api.Placeholder("op://a/b/c")
+	for name, spec := range map[string]api.ContainerSpec{
+		"label": {Labels: map[string]string{"a": ref}}, "command": {Command: []string{ref}}, "mount": {Mounts: []api.Mount{{Type: api.MountBind, Source: "/" + ref}}},
+	} {
+		s := &script{}
+		_, err := fakeEngine(t, "1.41", s.serve).Create(t.Context(), engine.CreateRequest{Name: "c", Spec: spec, References: true})
+		if !errors.Is(err, engine.ErrInvalid) || len(s.asked) > 0 {
+			t.Errorf("reference in a %s, which ktrdr-exec does not fill in: %v, asked %v", name, err, s.asked)
+		}
+	}
+	filled := engine.CreateRequest{Name: "c", References: true, Spec: api.ContainerSpec{
+		Env: []string{"A=" + ref}, Healthcheck: &api.Healthcheck{Test: []string{"CMD", ref}},
+	}}
+	asked := &script{}
+	c := fakeEngine(t, "1.41", asked.serve)
+	if _, err := c.Create(t.Context(), filled); errors.Is(err, engine.ErrInvalid) || len(asked.asked) == 0 {
+		t.Errorf("references that ktrdr-exec fills in: %v, asked %v", err, asked.asked)
+	}
 	if err := c.CopyFiles(t.Context(), fakeID, []api.File{{Target: "/x", Content: api.Placeholder("op://a/b/c")}}); !errors.Is(err, engine.ErrInvalid) {
 		t.Errorf("CopyFiles: %v", err)
 	}

@@ -58,6 +58,7 @@ func readImage(ref string, result client.ImageInspectResult) *api.Image {
 	if result.Config != nil {
 		read.Config = readImageConfig(result.Config)
 		read.Volumes = slices.Sorted(maps.Keys(result.Config.Volumes))
+		read.Shell = result.Config.Shell
 	}
 	return read
 }

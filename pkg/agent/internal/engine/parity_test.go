@@ -347,8 +347,9 @@ func (w *parityWorld) parents(service *api.Service, replica *api.Replica) map[st
 	return parents
 }
 
-func (w *parityWorld) Snapshot() *api.Observed { return &w.observed }
-func (w *parityWorld) SetJob(string, string)   {}
+func (w *parityWorld) Snapshot() *api.Observed  { return &w.observed }
+func (w *parityWorld) SetJob(string, string)    {}
+func (w *parityWorld) SetFolder(string, string) {}
 
 func (w *parityWorld) SetRollout(string, *api.Rollout) {}
 

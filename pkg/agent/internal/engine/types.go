@@ -30,7 +30,7 @@ type List struct {
 }
 
 // CreateRequest asks for one container. Everything in it is final: secret values are
-// filled in, repository files have a host path, service: references are ids.
+// filled in (see References), repository files have a host path, service: references are ids.
 type CreateRequest struct {
 	Name string
 	// Spec with Mounts whose Repo sources were replaced by host paths (Source set, Repo nil),
@@ -41,6 +41,9 @@ type CreateRequest struct {
 	Labels map[string]string
 	// InheritVolumes maps container path to the anonymous volume of the predecessor.
 	InheritVolumes map[string]string
+	// References says that ktrdr-exec is the entrypoint and fills in what environment and
+	// healthcheck have references for.
+	References bool
 }
 
 // PullRequest asks for an image. Username and Password are used for this request only.

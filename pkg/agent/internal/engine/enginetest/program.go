@@ -41,6 +41,7 @@ const Prog = "/prog"
 // Interpret reads a container's command in the language of the test program. What it
 // does not know serves.
 func Interpret(argv []string) Program {
+	argv = afterExec(argv)
 	if len(argv) > 0 && argv[0] == Prog {
 		argv = argv[1:]
 	}
@@ -81,11 +82,20 @@ func argv(spec *api.ContainerSpec) []string {
 	return slices.Concat(spec.Entrypoint, spec.Command)
 }
 
+// afterExec is what ktrdr-exec becomes.
+func afterExec(argv []string) []string {
+	if len(argv) > 1 && argv[0] == api.ExecTarget && argv[1] == "--" {
+		return argv[2:]
+	}
+	return argv
+}
+
 // runCommand runs a command inside c. f.mu is held.
 func (f *Fake) runCommand(c *container, argv []string) engine.ExecResult {
 	if f.Command != nil {
 		return f.Command(f.view(c), argv)
 	}
+	argv = afterExec(argv)
 	if len(argv) < 2 || argv[0] != Prog {
 		return engine.ExecResult{}
 	}

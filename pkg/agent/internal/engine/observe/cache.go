@@ -148,6 +148,7 @@ func New(e Engine, cfg Config) *Cache {
 		Jobs:       map[string]string{},
 		Holds:      map[string]api.Hold{},
 		Rollouts:   map[string]*api.Rollout{},
+		Folders:    map[string]string{},
 	})
 	return c
 }

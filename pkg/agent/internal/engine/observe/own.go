@@ -127,6 +127,28 @@ func (c *Cache) SetJob(key, hash string) {
 	})
 }
 
+// SetFolder tells what a secret folder holds (api.Observed.Folders); an empty digest says
+// that it is gone.
+func (c *Cache) SetFolder(folder, digest string) {
+	c.change(func(next *api.Observed) (bool, []string) {
+		value := &digest
+		if digest == "" {
+			value = nil
+		}
+		changed := set(&next.Folders, folder, value)
+		return changed, everybody(changed)
+	})
+}
+
+// SetDeliveryFault tells why secrets can't be delivered as files; empty when they can.
+func (c *Cache) SetDeliveryFault(fault string) {
+	c.change(func(next *api.Observed) (bool, []string) {
+		changed := next.DeliveryFault != fault
+		next.DeliveryFault = fault
+		return changed, everybody(changed)
+	})
+}
+
 // SetHold suspends changes to a stack; nil resumes it.
 func (c *Cache) SetHold(stack string, hold *api.Hold) {
 	c.change(func(next *api.Observed) (bool, []string) {
