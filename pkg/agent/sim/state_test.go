@@ -109,7 +109,7 @@ func (n *node) verify(d *api.Desired) error {
 		}
 		return fmt.Errorf("container %s is missing", name)
 	}
-	if err := n.verifyDelivery(n.vault.value); err != nil {
+	if err := n.verifyDelivery(d, n.vault.value); err != nil {
 		return err
 	}
 	return n.verifyNetworks(truth)
