@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Shows the agent working on this machine: a Docker engine, demonstration images, a copy of
-# desired-state/ as a git repository, the agent on it, a scale by commit, and the status.
+# Shows the agent working on this machine: a Docker engine, demonstration images, a stand-in
+# for 1Password Connect with KTRDR's vault, a copy of desired-state/ as a git repository, the
+# agent on it, a scale by commit, and the status.
 #
 #   quickstart.sh         start (again)
-#   quickstart.sh stop    stop the agent and remove what it made
+#   quickstart.sh stop    stop what it started and remove what it made
 set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -12,22 +13,29 @@ repo=$home/desired-state
 bin=$top/bin
 # Memory that both this user's agent and the engine see.
 secrets=/dev/shm/ktrdr-quickstart-$(id -u)
+connect=127.0.0.1:9189
 export KTRDR_AGENT=unix://$home/agent.sock
 
 say() { printf '\n\033[1m==> %s\033[0m\n' "$*"; }
 
-stop_agent() {
-	[ -f "$home/agent.pid" ] || return 0
-	local pid
-	pid=$(cat "$home/agent.pid")
-	if kill -0 "$pid" 2>/dev/null && grep -q ktrdr-agent "/proc/$pid/cmdline" 2>/dev/null; then
+# Stops a program whose process id is in a file, if it is still that program.
+stop_program() {
+	local name=$1 file=$home/$2.pid pid
+	[ -f "$file" ] || return 0
+	pid=$(cat "$file")
+	if kill -0 "$pid" 2>/dev/null && grep -q "$name" "/proc/$pid/cmdline" 2>/dev/null; then
 		kill "$pid"
 		for _ in $(seq 100); do
 			kill -0 "$pid" 2>/dev/null || break
 			sleep 0.1
 		done
 	fi
-	rm -f "$home/agent.pid"
+	rm -f "$file"
+}
+
+stop_all() {
+	stop_program ktrdr-agent agent
+	stop_program connect-server connect
 }
 
 # Removes only what carries the label of the demonstration's node.
@@ -88,19 +96,44 @@ EOF
 	commit "KTRDR on one machine"
 }
 
-write_config() {
-	if [ ! -f "$home/secrets.env" ]; then
-		(
-			umask 077
-			cat >"$home/secrets.env" <<EOF
-DB_USERNAME=ktrdr
-DB_PASSWORD=$(random 16)
-JWT_SECRET=$(random 32)
-GRAFANA_PASSWORD=$(random 12)
-GHCR_TOKEN=unused
+# KTRDR's vault with values of this demonstration.
+write_vault() {
+	[ ! -f "$home/vaults.yaml" ] || return 0
+	(
+		umask 077
+		cat >"$home/vaults.yaml" <<EOF
+vaults:
+  - name: KTRDR Homelab Secrets
+    items:
+      - title: ktrdr-homelab-core
+        fields:
+          - {label: db_username, type: STRING, value: ktrdr}
+          - {label: db_password, value: $(random 16)}
+          - {label: jwt_secret, value: $(random 32)}
+          - {label: grafana_password, value: $(random 12)}
+          - {label: ghcr_token, value: unused}
 EOF
-		)
-	fi
+	)
+}
+
+start_connect() {
+	write_vault
+	(cd "$top" && go build -o "$home/connect-server" ./test/connect/cmd/connect-server)
+	rm -f "$home/connect-token"
+	nohup setsid "$home/connect-server" -listen "$connect" -data "$home/vaults.yaml" -token-file "$home/connect-token" \
+		-expires 2160h >"$home/connect.log" 2>&1 </dev/null &
+	echo $! >"$home/connect.pid"
+	for _ in $(seq 100); do
+		curl -fsS -o /dev/null "http://$connect/heartbeat" 2>/dev/null && return 0
+		kill -0 "$(cat "$home/connect.pid")" 2>/dev/null || break
+		sleep 0.1
+	done
+	echo "the stand-in for Connect did not start; its log:" >&2
+	cat "$home/connect.log" >&2
+	exit 1
+}
+
+write_config() {
 	cat >"$home/agent.yaml" <<EOF
 node: demo
 stateDir: $home/state
@@ -112,8 +145,10 @@ source:
     url: file://$repo
     pollInterval: 2s
 secrets:
-  dotenv:
-    file: $home/secrets.env
+  connect:
+    url: http://$connect
+    tokenFile: $home/connect-token
+  refresh: 5s
 EOF
 }
 
@@ -138,7 +173,7 @@ await_converged() {
 }
 
 if [ "${1:-}" = stop ]; then
-	stop_agent
+	stop_all
 	remove_objects
 	rm -rf "$home" "$secrets"
 	(cd "$top" && go run ./test/demo/cmd/demo-images -remove >/dev/null)
@@ -153,8 +188,10 @@ say "Build"
 make -s -C "$top" build
 say "Demonstration images (made from scratch, no registry)"
 (cd "$top" && go run ./test/demo/cmd/demo-images)
+stop_all
+say "A stand-in for 1Password Connect with the vault in $home/vaults.yaml"
+start_connect
 say "Desired state: a copy of desired-state/ as a git repository in $repo"
-stop_agent
 gateway=$(host_address)
 make_repository "$gateway"
 write_config
@@ -176,6 +213,8 @@ The agent runs on. Try:
   bin/ktrdrctl status --watch
   docker rm -f backtest-worker-1            # it is back in a moment
   bin/ktrdrctl events
+  bin/ktrdrctl secrets
+  \$EDITOR $home/vaults.yaml    # a changed value replaces the containers that use it
   \$EDITOR $repo/nodes/demo.yaml && git -C $repo commit -am 'my change'
 Stop and remove everything: make quickstart-stop
 EOF

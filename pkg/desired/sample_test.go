@@ -89,6 +89,7 @@ func TestSampleIsValid(t *testing.T) {
 func wantContainers() map[string][]string {
 	return map[string][]string{
 		"a": {
+			"ktrdr-connect: ktrdr-connect-api 8443", "ktrdr-connect: ktrdr-connect-sync",
 			"ktrdr-core: ktrdr-backend 8000", "ktrdr-core: ktrdr-db", "ktrdr-core: ktrdr-grafana 3000",
 			"ktrdr-core: ktrdr-jaeger 16686 4317", "ktrdr-core: ktrdr-mcp", "ktrdr-core: ktrdr-prometheus 9090",
 		},
@@ -126,7 +127,7 @@ func TestSampleIdentity(t *testing.T) {
 // TestSamplePolicy looks at what stack.yaml and nodes add to Compose.
 func TestSamplePolicy(t *testing.T) {
 	a := mustLoad(t, sample(t), "a")
-	core := a.Stacks[0]
+	core := a.Stacks[slices.IndexFunc(a.Stacks, func(s api.Stack) bool { return s.Name == "core" })]
 	gid := 1500
 	if diff := cmp.Diff([]api.RequiredMount{{Path: "/mnt/ktrdr_data", Type: "nfs", Writable: true, GID: &gid, Timeout: 5 * time.Second}}, core.Mounts); diff != "" {
 		t.Errorf("mounts: %s", diff)
