@@ -46,8 +46,8 @@ func TestEngine(t *testing.T) {
 	e.after("restart", 3, func() { n.run("systemctl", "restart", "docker") })
 	e.after("restart of containerd", 0, func() { n.run("systemctl", "restart", "containerd") })
 	e.after("kill -9 of a shim", 1, func() { n.run("pkill", "--signal", "KILL", "--oldest", "containerd-shim") })
-	e.after("hang of the whole node", 0, e.hang)
-	e.after("upgrade", 3, e.upgrade)
+	e.after("hang of the whole node", 0, func() { n.hang(10 * time.Second) })
+	t.Run("upgrade", e.upgraded)
 }
 
 type ended struct {
@@ -90,34 +90,38 @@ func (e *ended) restarted() (count int) {
 	return count
 }
 
-// hang freezes the machine until nothing on it has answered for a while.
-func (e *ended) hang() {
-	e.t.Helper()
-	if err := e.Freeze(); err != nil {
-		e.t.Fatal(err)
+// hang freezes the machine for as long as nobody gets an answer from it.
+func (n *node) hang(d time.Duration) {
+	n.t.Helper()
+	if err := n.Freeze(); err != nil {
+		n.t.Fatal(err)
 	}
-	for range 2 {
-		if _, err := e.status(); err == nil {
-			e.t.Error("a frozen machine answers")
-		}
+	ctx, cancel := contextFor(d)
+	defer cancel()
+	var st api.NodeStatus
+	if err := ask(ctx, n.Path("/run/ktrdr/agent.sock"), "/v1/status", &st); err == nil {
+		n.t.Error("a frozen machine answers")
 	}
-	if err := e.Thaw(); err != nil {
-		e.t.Fatal(err)
+	if err := n.Thaw(); err != nil {
+		n.t.Fatal(err)
 	}
 }
 
-// upgrade replaces the engine as its package does.
-func (e *ended) upgrade() {
-	e.t.Helper()
-	folders, missing, err := lab.Engines(e.t.Context(), module)
+func (e *ended) upgraded(t *testing.T) {
+	folders, missing, err := lab.Engines(t.Context(), module)
 	if err != nil {
-		e.t.Fatal(err)
+		t.Fatal(err)
 	}
 	newer := folders["trixie"]
 	if newer == "" {
-		e.t.Logf("SKIPPED: upgrade of the engine to Debian trixie's: %s", missing)
-		return
+		t.Skipf("SKIPPED: upgrade of the engine to Debian trixie's: %s", missing)
 	}
+	e.after("upgrade", 3, func() { e.upgrade(newer) })
+}
+
+// upgrade replaces the engine as its package does.
+func (e *ended) upgrade(newer string) {
+	e.t.Helper()
 	was, _ := e.status()
 	for _, name := range []string{"usr/sbin/dockerd", "usr/bin/containerd", "usr/bin/containerd-shim-runc-v2", "usr/bin/docker-proxy", "usr/sbin/docker-proxy", "usr/bin/docker-init"} {
 		data, err := readIfThere(newer + "/" + name)

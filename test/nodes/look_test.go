@@ -29,6 +29,10 @@ type container struct {
 func get(socket, path string, out any) error {
 	ctx, cancel := contextFor(10 * time.Second)
 	defer cancel()
+	return ask(ctx, socket, path, out)
+}
+
+func ask(ctx context.Context, socket, path string, out any) error {
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -2,6 +2,7 @@ package nodes_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,9 @@ type node struct {
 // newNode boots a machine with the programs in place and the demonstration images loaded.
 func newNode(t *testing.T, opts lab.MachineOptions) *node {
 	t.Helper()
+	if world.unavailable != nil {
+		t.Skipf("SKIPPED: nothing is tested on whole machines: %v", world.unavailable)
+	}
 	t.Parallel()
 	ctx, cancel := contextFor(limit)
 	defer cancel()
@@ -39,6 +43,9 @@ func newNode(t *testing.T, opts lab.MachineOptions) *node {
 	opts.Name = strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))
 	opts.Install = install
 	machine, err := world.network.Boot(ctx, opts)
+	if errors.Is(err, lab.ErrUnavailable) {
+		t.Skipf("SKIPPED: nothing is tested on whole machines: %v", err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/test/lab"
@@ -163,6 +164,9 @@ func (u unit) isWatched() {
 		return u.property("NRestarts") == "1" && u.property("ActiveState") == "active" && u.property("MainPID") != pid
 	})
 	u.await("converged", converged)
+	// A host that hangs for longer than that comes back as well, whoever systemd takes for hung.
+	u.hang(5 * time.Second)
+	u.await("converged after a hang of the node", converged)
 	u.untouched(before)
 	if _, err := os.Stat(filepath.Join(u.Path("/run/ktrdr"), "agent.sock")); err != nil {
 		u.t.Error(err)
