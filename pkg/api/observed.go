@@ -129,8 +129,10 @@ type ContainerFacts struct {
 	// BindDigests maps a container path to the content digest of the host path bound
 	// there; filled for containers that may be adopted.
 	BindDigests map[string]string
-	// Dead says that the process is known to be gone before the engine said so.
-	Dead bool
+	// Dead says that the process is known to be gone before the engine said so, and
+	// DeadSince since when; zero when Dead is not set.
+	Dead      bool
+	DeadSince time.Time
 	// Interrupted says that the present end of the process came from outside: somebody
 	// stopped or killed it, or the engine went away. Such an end completes no job.
 	Interrupted bool

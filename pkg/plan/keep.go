@@ -65,7 +65,7 @@ func (b *builder) awaitRestart(s *slot) string {
 func (b *builder) keepRunning(s *slot, needs []string) {
 	c := s.keeper
 	if c.Facts.Dead {
-		s.started, s.ready = b.awaitRestart(s), b.awaitRestart(s)
+		b.keepDead(s)
 		return
 	}
 	if i, stopped := b.keys[string(Stop)+"/"+shortID(c.ID)]; stopped {
@@ -85,6 +85,24 @@ func (b *builder) keepRunning(s *slot, needs []string) {
 			Service: s.svc.Name, Cause: "post_start", Replica: s.rep, Wanted: s.svc,
 		})
 	}
+}
+
+// unnoticed is how long an engine may take to notice that a process is gone. One that has
+// lost the shim and containerd with it calls the container running for ever.
+const unnoticed = 30 * time.Second
+
+// keepDead waits until the engine has noticed a death, then makes it notice: stopping
+// what is gone ends with an engine that knows it.
+func (b *builder) keepDead(s *slot) {
+	lost := s.keeper.Facts.DeadSince.Add(unnoticed)
+	if s.keeper.Facts.DeadSince.IsZero() || lost.After(b.in.Now) {
+		b.wakeAt(lost)
+		s.started, s.ready = b.awaitRestart(s), b.awaitRestart(s)
+		return
+	}
+	b.restartOp(s, "its process is gone, which the engine has not noticed for "+unnoticed.String(), time.Time{})
+	none := time.Duration(0)
+	b.plan.Ops[b.keys[s.started]].Grace = &none // there is nobody left to be graceful to
 }
 
 // explainExit says in the status why a container that ran before does not run now.

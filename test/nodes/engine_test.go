@@ -46,6 +46,7 @@ func TestEngine(t *testing.T) {
 	e.after("restart", 3, func() { n.run("systemctl", "restart", "docker") })
 	e.after("restart of containerd", 0, func() { n.run("systemctl", "restart", "containerd") })
 	e.after("kill -9 of a shim", 1, func() { n.run("pkill", "--signal", "KILL", "--oldest", "containerd-shim") })
+	e.after("loss of a shim and of containerd, who take a death with them", 1, e.loseDeath)
 	e.after("hang of the whole node", 0, func() { n.hang(10 * time.Second) })
 	t.Run("upgrade", e.upgraded)
 }
@@ -88,6 +89,16 @@ func (e *ended) restarted() (count int) {
 		}
 	}
 	return count
+}
+
+// loseDeath ends a container so that the engine does not get to know: it calls it running
+// for ever.
+func (e *ended) loseDeath() {
+	e.t.Helper()
+	const script = `pid=$(docker inspect --format '{{.State.Pid}}' app-once-1)
+shim=$(pgrep --full "containerd-shim.*$(docker inspect --format '{{.Id}}' app-once-1)")
+pkill -STOP -x containerd && kill -KILL $shim && kill -KILL $pid && pkill -KILL -x containerd`
+	e.run("sh", "-c", script)
 }
 
 // hang freezes the machine for as long as nobody gets an answer from it.

@@ -26,11 +26,11 @@ func (c *Cache) died(id string, pid int) {
 			return false, nil
 		}
 		found := *old
-		found.Facts.Dead = true
+		found.Facts.Dead, found.Facts.DeadSince = true, time.Now()
 		next.Containers = with(next.Containers, id, &found)
 		k := key{containerKind, id}
 		r := c.record(k)
-		r.deadSince, r.chases = time.Now(), 0
+		r.deadSince, r.chases = found.Facts.DeadSince, 0
 		switch h := c.held[id]; {
 		case h != nil:
 			h.seen[k] = true

@@ -140,7 +140,9 @@ func TestDeathIsSeenBeforeTheEngineTells(t *testing.T) {
 			id, process := r.run(t, "web", layout)
 			r.rings.take()
 			end(t, process)
-			await(t, "the container is dead", func() bool { return r.Snapshot().Containers[id].Facts.Dead })
+			await(t, "the container is dead", func() bool {
+				return r.Snapshot().Containers[id].Facts.Dead && !r.Snapshot().Containers[id].Facts.DeadSince.IsZero()
+			})
 			// Bells ring after the snapshot is there.
 			await(t, "the bell", func() bool { return slices.Equal(r.rings.take(), []string{"p"}) })
 			if got := r.Snapshot().Containers[id].State; got != api.StateRunning {
@@ -155,7 +157,7 @@ func TestDeathIsSeenBeforeTheEngineTells(t *testing.T) {
 			}
 			await(t, "the engine's own word", func() bool {
 				c := r.Snapshot().Containers[id]
-				return c.State == api.StateExited && !c.Facts.Dead
+				return c.State == api.StateExited && !c.Facts.Dead && c.Facts.DeadSince.IsZero()
 			})
 		})
 	}

@@ -101,7 +101,7 @@ func (c *Cache) mergeContainer(id string, old, got *api.Container) *api.Containe
 		merged.Facts.HealthyAt = time.Now()
 	}
 	if old == nil || old.Pid != got.Pid || !old.StartedAt.Equal(got.StartedAt) {
-		merged.Facts.Dead = false
+		merged.Facts.Dead, merged.Facts.DeadSince = false, time.Time{}
 		r.deadSince = time.Time{}
 	}
 	return &merged
