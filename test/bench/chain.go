@@ -15,7 +15,7 @@ func chain(ctx context.Context, b *bench) ([]row, error) {
 		interval time.Duration
 		limit    float64 // as a part of what docker compose takes
 	}{{time.Second, 0.6}, {10 * time.Second, 0.2}} {
-		services := serviceList(prefix+"chain", 6, c.interval)
+		services := serviceList(project("chain"), 6, c.interval)
 		list := []contender{b.agentUp(services), b.rawChain(services)}
 		if b.compose != "" {
 			up := b.composeUp(services)

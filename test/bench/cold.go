@@ -10,7 +10,7 @@ import (
 
 // coldStart starts 20 independent services whose image is there.
 func coldStart(ctx context.Context, b *bench) ([]row, error) {
-	services := serviceList(prefix+"cold", 20, 0)
+	services := serviceList(project("cold"), 20, 0)
 	list := []contender{b.agentUp(services)}
 	var floors []string
 	for _, parallel := range []int{1, 2, 4, 8, 16} {

@@ -12,7 +12,7 @@ import (
 
 // edit changes one service of 20 in a folder source and waits for it to be converged.
 func edit(ctx context.Context, b *bench) ([]row, error) {
-	services := serviceList(prefix+"edit", 20, 0)
+	services := serviceList(project("edit"), 20, 0)
 	a, err := b.startAgent(ctx, services[0].project, composeFile(services))
 	if err != nil {
 		return nil, err

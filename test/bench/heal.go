@@ -12,7 +12,7 @@ const floorProject = prefix + "floor"
 
 // heal removes a container by force and waits for its replacement to run.
 func heal(ctx context.Context, b *bench) ([]row, error) {
-	services := serviceList(prefix+"heal", 2, 0)
+	services := serviceList(project("heal"), 2, 0)
 	a, err := b.startAgent(ctx, services[0].project, composeFile(services))
 	if err != nil {
 		return nil, err

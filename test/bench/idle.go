@@ -15,7 +15,7 @@ import (
 // idle looks at an agent that has nothing to do on 50 containers. The engine's events
 // meanwhile are counted: where others use the engine as well, the agent is not idle.
 func idle(ctx context.Context, b *bench) ([]row, error) {
-	services := serviceList(prefix+"idle", 50, 0)
+	services := serviceList(project("idle"), 50, 0)
 	a, err := b.startAgent(ctx, services[0].project, composeFile(services))
 	if err != nil {
 		return nil, err

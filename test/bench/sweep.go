@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,10 @@ const (
 	nodeName   = "bench"
 	prefix     = "ktrdr-bench-"
 )
+
+// project names a project of this run alone: engines now and then keep the endpoint of a
+// container that was removed by force, and with it a network that no later run can remove.
+func project(measure string) string { return prefix + measure + "-" + strconv.Itoa(os.Getpid()) }
 
 // isOurs recognises objects of this run and of an aborted one.
 func isOurs(name string, labels map[string]string) bool {

@@ -98,8 +98,8 @@ type Cache struct {
 	records map[key]*record
 	dirty   []key
 	due     map[key]time.Time
-	// held are the containers that the agent itself changes now.
-	held map[string]*hold
+	// own are the containers that the agent itself changes now.
+	own map[string]*ownChange
 	// pending holds facts of containers that were not observed yet.
 	pending map[string]pendingFacts
 	// pulls outlives dropped entries of Observed.Images.
@@ -130,7 +130,7 @@ func New(e Engine, cfg Config) *Cache {
 		suspect:   make(chan struct{}, 1),
 		records:   map[key]*record{},
 		due:       map[key]time.Time{},
-		held:      map[string]*hold{},
+		own:       map[string]*ownChange{},
 		pending:   map[string]pendingFacts{},
 		pulls:     map[string]pull{},
 		boot:      bootTime(cfg.ProcRoot),

@@ -31,9 +31,9 @@ func (c *Cache) died(id string, pid int) {
 		k := key{containerKind, id}
 		r := c.record(k)
 		r.deadSince, r.chases = found.Facts.DeadSince, 0
-		switch h := c.held[id]; {
-		case h != nil:
-			h.seen[k] = true
+		switch own := c.own[id]; {
+		case own != nil:
+			own.seen[k] = true
 		case r.phase == idle:
 			c.schedule(k, chaseMin)
 		}

@@ -8,9 +8,9 @@ import (
 	"ktrdr.io/fleet/pkg/api"
 )
 
-// hold is a change that the agent makes itself. Its events tell only of that change, whose
+// ownChange is a change that the agent makes itself. Its events tell only of that change, whose
 // result Change reads when it is done: they are collected, not followed.
-type hold struct {
+type ownChange struct {
 	users int
 	// seen are the objects that events told of.
 	seen map[key]bool
@@ -24,9 +24,9 @@ type hold struct {
 // One inspection does for the call and for all events of it, which matters: an engine that
 // starts many containers is short of CPU.
 func (c *Cache) Change(ctx context.Context, object string, call func() (id string, err error)) error {
-	c.hold(object)
+	c.beginOwn(object)
 	id, err := call()
-	c.release(object, id)
+	c.endOwn(object, id)
 	if id == "" {
 		return err
 	}
@@ -38,35 +38,35 @@ func (c *Cache) Change(ctx context.Context, object string, call func() (id strin
 	return refreshErr
 }
 
-func (c *Cache) hold(object string) {
+func (c *Cache) beginOwn(object string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h := c.held[object]
-	if h == nil {
-		h = &hold{seen: map[key]bool{}}
-		c.held[object] = h
+	own := c.own[object]
+	if own == nil {
+		own = &ownChange{seen: map[key]bool{}}
+		c.own[object] = own
 	}
-	h.users++
+	own.users++
 }
 
-// release asks for an inspection of what events told of meanwhile, except of the container
+// endOwn asks for an inspection of what events told of meanwhile, except of the container
 // that the caller inspects next: that inspection counts as begun, and the caller ends it.
-func (c *Cache) release(object, inspected string) {
+func (c *Cache) endOwn(object, inspected string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h := c.held[object]
+	own := c.own[object]
 	if inspected != "" {
 		k := key{containerKind, inspected}
-		delete(h.seen, k)
+		delete(own.seen, k)
 		r := c.record(k)
 		r.inflight++
 		r.changed = time.Now()
 	}
-	if h.users--; h.users > 0 {
+	if own.users--; own.users > 0 {
 		return
 	}
-	delete(c.held, object)
-	for k := range h.seen {
+	delete(c.own, object)
+	for k := range own.seen {
 		c.mark(k)
 	}
 }
@@ -79,8 +79,8 @@ const maxLate = 32
 func (c *Cache) note(k key, ev engine.Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if h := c.holdOf(k, ev); h != nil {
-		h.seen[k] = true
+	if own := c.ownOf(k, ev); own != nil {
+		own.seen[k] = true
 		return
 	}
 	r := c.record(k)
@@ -94,17 +94,17 @@ func (c *Cache) note(k key, ev engine.Event) {
 	}
 }
 
-// holdOf finds the operation that an event may be of. Only a container that is new goes by
+// ownOf finds the operation that an event may be of. Only a container that is new goes by
 // its name.
-func (c *Cache) holdOf(k key, ev engine.Event) *hold {
+func (c *Cache) ownOf(k key, ev engine.Event) *ownChange {
 	if k.kind != containerKind {
 		return nil
 	}
-	if h := c.held[k.id]; h != nil {
-		return h
+	if own := c.own[k.id]; own != nil {
+		return own
 	}
 	if ev.Type == "container" && ev.Action == "create" {
-		return c.held[ev.Attributes["name"]]
+		return c.own[ev.Attributes["name"]]
 	}
 	return nil
 }
