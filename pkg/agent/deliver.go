@@ -12,10 +12,10 @@ import (
 	"ktrdr.io/fleet/pkg/plan"
 )
 
-// Prepare mounts the memory that secrets are delivered in. The unit runs it as root before
-// the agent, which may mount nothing and sees mounts of its own only; it is done once and
-// stays when the agent stops.
-func Prepare(cfg Config) error { return deliver.Mount(cfg.SecretsDir) }
+// Prepare mounts the memory that secrets are delivered in, for the whole host. The unit runs
+// it as root before the agent, which may mount nothing; it is done once and stays when the
+// agent stops.
+func Prepare(cfg Config) error { return deliver.MountOnHost(cfg.SecretsDir) }
 
 // newDelivery finds the parts of the delivery of secrets as files.
 func (c *Config) newDelivery() (deliver.Config, error) {

@@ -20,6 +20,7 @@ type container struct {
 	Name  string
 	State struct {
 		Running               bool
+		Pid                   int
 		ExitCode              int
 		StartedAt, FinishedAt time.Time
 	}

@@ -17,7 +17,7 @@ const module = "../.."
 // world is what all tests share.
 var world struct { //nolint:gochecknoglobals // set by TestMain before any test runs
 	// agent and upgrade are two versions of the agent.
-	agent, upgrade, ctl, demo string
+	agent, upgrade, ctl, exec, demo string
 	// root is the machines' root file system.
 	root    string
 	network *lab.Network
@@ -76,10 +76,12 @@ func prepare(dir string) (err error) {
 	}
 	world.agent, world.upgrade = filepath.Join(dir, "agent"), filepath.Join(dir, "upgrade")
 	world.ctl, world.demo = filepath.Join(dir, "ktrdrctl"), filepath.Join(dir, "ktrdrsim")
+	world.exec = filepath.Join(dir, "ktrdr-exec")
 	for _, p := range [][3]string{
 		{world.agent, "./cmd/agent", version},
 		{world.upgrade, "./cmd/agent", upgraded},
 		{world.ctl, "./cmd/ctl", version},
+		{world.exec, "./cmd/exec", version},
 		{world.demo, "./test/demo/ktrdrsim", version},
 	} {
 		cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w -X ktrdr.io/fleet/pkg/api.Version="+p[2], "-o", p[0], p[1]) //nolint:gosec // fixed arguments

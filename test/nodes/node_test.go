@@ -79,6 +79,7 @@ func install(root string) error {
 	}{
 		{world.agent, "usr/bin/ktrdr-agent", 0o755},
 		{world.ctl, "usr/bin/ktrdrctl", 0o755},
+		{world.exec, "usr/bin/ktrdr-exec", 0o755},
 		{module + "/packaging/systemd/ktrdr-agent.service", "etc/systemd/system/ktrdr-agent.service", 0o644},
 	} {
 		data, err := os.ReadFile(f.from)

@@ -97,7 +97,7 @@ func (u unit) isConfined() {
 		u.t.Logf("most memory used: %d MB of 128", bytes>>20)
 	}
 	pid := u.property("MainPID")
-	if got := u.run("sh", "-c", "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/"+pid+"/status | tr -s '\\t\\n' ' '"); got != "CapEff: 0000000000000046 NoNewPrivs: 1 Seccomp: 2" {
+	if got := u.run("sh", "-c", "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/"+pid+"/status | tr -s '\\t\\n' ' '"); got != "CapEff: 0000000000000047 NoNewPrivs: 1 Seccomp: 2" {
 		u.t.Errorf("the agent's process has %s", got)
 	}
 	if out, err := u.try("nsenter", "--target", pid, "--mount", "touch", "/usr/bin/planted"); err == nil || !strings.Contains(out, "Read-only") {

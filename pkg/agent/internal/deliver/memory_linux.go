@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,47 @@ func Mount(dir string) error {
 	return nil
 }
 
+// MountOnHost is Mount in the mount namespace of process 1. Systemd gives each service one
+// of its own, also commands with "+" (systemd 252): what is mounted there, no engine sees.
+func MountOnHost(dir string) error {
+	failed := make(chan error, 1)
+	go func() {
+		// The thread stays in the other namespace, so it ends with this goroutine.
+		runtime.LockOSThread()
+		err := enterHost()
+		if err == nil {
+			err = Mount(dir)
+		}
+		failed <- err
+	}()
+	return <-failed
+}
+
+// enterHost moves the thread. Threads share a root and a working directory, which have to
+// be its own before.
+func enterHost() error {
+	const host = "/proc/1/ns/mnt"
+	ours, err := os.Readlink("/proc/thread-self/ns/mnt")
+	if err != nil {
+		return fmt.Errorf("find this process's mounts: %w", err)
+	}
+	if theirs, err := os.Readlink(host); err != nil || theirs == ours {
+		return err
+	}
+	ns, err := os.Open(host)
+	if err != nil {
+		return fmt.Errorf("find the host's mounts: %w", err)
+	}
+	defer ns.Close() //nolint:errcheck // only read
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return fmt.Errorf("leave this process's mounts: %w", err)
+	}
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil { //nolint:gosec // a file descriptor
+		return fmt.Errorf("enter the host's mounts, which takes root: %w", err)
+	}
+	return nil
+}
+
 // isMount tells whether dir is a mount point; one that does not exist is none.
 func isMount(dir string) (bool, error) {
 	_, found, err := mountLine(dir)
@@ -61,7 +103,7 @@ func hasNoswap(dir string) bool {
 
 // mountLine finds the last mount on dir. Source: proc_pid_mountinfo(5).
 func mountLine(dir string) (line string, found bool, err error) {
-	data, err := os.ReadFile("/proc/self/mountinfo")
+	data, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		return "", false, fmt.Errorf("read mounts: %w", err)
 	}
