@@ -77,7 +77,7 @@ func (s *Server) misbehave(w http.ResponseWriter, r *http.Request) bool {
 	}
 	if q.Hang || !pause(r, wait) {
 		<-r.Context().Done()
-		return true
+		panic(http.ErrAbortHandler) // returning would send an empty success
 	}
 	switch {
 	case q.Redirect != "":

@@ -163,6 +163,10 @@ func (c *client) once(ctx context.Context, target string, into any) *fault {
 	req.Header.Set("Accept", "application/json, application/octet-stream")
 	c.sent.Add(1)
 	failed := c.exchange(req, into)
+	if failed != nil && ctx.Err() != nil {
+		// Whatever came of it: what a server says when the client hangs up is no answer.
+		failed = c.connection(ctx, ctx.Err())
+	}
 	if failed != nil {
 		c.failed.Add(1)
 	}

@@ -44,7 +44,15 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{Server: s, vault: s.AddVault(server.Vault{Name: vaultName})}
+	w := &world{Server: s}
+	w.begin(t)
+	return w
+}
+
+// begin adds the user's vault and item, and serves.
+func (w *world) begin(t testing.TB) {
+	t.Helper()
+	w.vault = w.AddVault(server.Vault{Name: vaultName})
 	w.AddVault(server.Vault{Name: "Far away"})
 	w.item = w.add(t, server.Item{Title: itemTitle})
 	w.web = httptest.NewUnstartedServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
@@ -52,7 +60,7 @@ func newWorld(t *testing.T) *world {
 			secretstest.OtherProtocol(out, *what)
 			return
 		}
-		s.ServeHTTP(out, r)
+		w.ServeHTTP(out, r)
 	}))
 	w.web.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // bad handshakes are part of tests
 	w.web.StartTLS()
@@ -63,7 +71,6 @@ func newWorld(t *testing.T) *world {
 	w.tokenFile, w.caFile = filepath.Join(dir, "token"), filepath.Join(dir, "ca.pem")
 	writeFile(t, w.caFile, certificate(w.web.Certificate()))
 	w.grant(t, server.Grant{Vaults: []string{w.vault}})
-	return w
 }
 
 func certificate(c *x509.Certificate) string {
@@ -72,7 +79,7 @@ func certificate(c *x509.Certificate) string {
 	return out.String()
 }
 
-func writeFile(t *testing.T, path, text string) {
+func writeFile(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -80,7 +87,7 @@ func writeFile(t *testing.T, path, text string) {
 }
 
 // grant writes a new token.
-func (w *world) grant(t *testing.T, g server.Grant) string {
+func (w *world) grant(t testing.TB, g server.Grant) string {
 	t.Helper()
 	token, err := w.Issue(g)
 	if err != nil {
@@ -90,7 +97,7 @@ func (w *world) grant(t *testing.T, g server.Grant) string {
 	return token
 }
 
-func (w *world) add(t *testing.T, it server.Item) string {
+func (w *world) add(t testing.TB, it server.Item) string {
 	t.Helper()
 	id, err := w.AddItem(w.vault, it)
 	if err != nil {
@@ -114,11 +121,11 @@ func (w *world) quirks(q server.Quirks) {
 func (w *world) config() *connect.Config {
 	return &connect.Config{
 		URL: w.web.URL, CAFile: w.caFile, Token: connect.TokenConfig{File: w.tokenFile}, Node: "b",
-		Retry: time.Millisecond, Timeout: 2 * time.Second,
+		Retry: time.Millisecond, Timeout: 10 * time.Second,
 	}
 }
 
-func (w *world) provider(t *testing.T, change ...func(*connect.Config)) *connect.Provider {
+func (w *world) provider(t testing.TB, change ...func(*connect.Config)) *connect.Provider {
 	t.Helper()
 	cfg := w.config()
 	for _, c := range change {
@@ -164,7 +171,7 @@ func TestConnectConforms(t *testing.T) {
 			}
 		}
 		return secretstest.Backend{
-			Provider: w.provider(t, func(c *connect.Config) { c.Timeout = 300 * time.Millisecond }),
+			Provider: w.provider(t, func(c *connect.Config) { c.Timeout = 3 * time.Second }),
 			Refs:     [2]string{prefix + "db_password", prefix + "jwt_secret"},
 			Set:      func(t *testing.T, ref, value string) { t.Helper(); w.set(t, label(ref), value) },
 			Remove: func(t *testing.T, ref string) {

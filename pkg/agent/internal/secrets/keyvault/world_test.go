@@ -169,7 +169,7 @@ func (i *identity) GetToken(_ context.Context, options policy.TokenRequestOption
 
 func (a *azure) config() *keyvault.Config {
 	return &keyvault.Config{
-		Credential: &identity{token: "good"}, Transport: a.client, Timeout: time.Second, Retry: time.Millisecond,
+		Credential: &identity{token: "good"}, Transport: a.client, Timeout: 10 * time.Second, Retry: time.Millisecond,
 	}
 }
 
@@ -186,7 +186,7 @@ func TestKeyVaultConforms(t *testing.T) {
 	secretstest.Run(t, func(t *testing.T) secretstest.Backend {
 		a := newAzure(t)
 		cfg := a.config()
-		cfg.Timeout = 300 * time.Millisecond
+		cfg.Timeout = 2 * time.Second
 		split := func(ref string) (vault, name string) {
 			vault, name, _ = strings.Cut(strings.TrimPrefix(ref, "akv://"), "/")
 			return vault, name
