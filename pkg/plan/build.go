@@ -111,11 +111,12 @@ type builder struct {
 
 	// What the rollout knows: the last known good, the containers that keep its images,
 	// where the stack stands, and when its update failed.
-	good     *api.Stack
-	known    *api.KnownGood
-	pinned   map[string]api.ImagePin
-	phase    Phase
-	failedAt time.Time
+	good         *api.Stack
+	goodReplicas map[replicaKey]*api.Replica
+	known        *api.KnownGood
+	pinned       map[string]api.ImagePin
+	phase        Phase
+	failedAt     time.Time
 }
 
 func newBuilder(in Input) *builder {

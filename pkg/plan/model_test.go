@@ -298,7 +298,7 @@ func (m *model) startContainer(c *api.Container, op plan.Op) error {
 		c.State, c.ExitCode, c.FinishedAt = api.StateExited, 0, m.now.Add(time.Second)
 	}
 	if m.crashing[c.ImageID] {
-		c.State, c.ExitCode, c.FinishedAt, c.Restarts = api.StateRestarting, 1, m.now.Add(time.Millisecond), c.Restarts+2
+		c.State, c.ExitCode, c.FinishedAt, c.Restarts = api.StateRestarting, 1, m.now.Add(time.Millisecond), c.Restarts+4
 	}
 	c.Facts.HooksPending = len(op.Wanted.PostStart) > 0
 	return nil

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,7 +41,7 @@ type rollout struct {
 }
 
 func newRollout(in Input) *rollout {
-	r := &rollout{in: in, phase: Steady, digest: cmp.Or(in.Stack.Digest, in.Stack.SumDigest())}
+	r := &rollout{in: in, phase: Steady, digest: digestOf(in.Stack)}
 	if m := in.Observed.Rollouts[in.Stack.Name]; m != nil {
 		r.memory = *m
 	}
@@ -153,7 +152,7 @@ func (r *rollout) quarantined() *Plan {
 func (b *builder) follow(r *rollout) {
 	b.good, b.phase = r.good, r.phase
 	if r.good != nil {
-		b.known = r.memory.Good
+		b.known, b.goodReplicas = r.memory.Good, replicasOf(r.good)
 	}
 	if r.memory.Failed != nil {
 		b.failedAt = r.memory.Failed.At
@@ -235,6 +234,14 @@ func (r *rollout) status() *api.RolloutStatus {
 		st.Good, st.GoodAt = r.memory.Good.Desired.Revision, r.memory.Good.At
 	}
 	return st
+}
+
+// digestOf is the digest of a stack, which only tests leave to be computed.
+func digestOf(s *api.Stack) string {
+	if s.Digest != "" {
+		return s.Digest
+	}
+	return s.SumDigest()
 }
 
 func shortRevision(revision string) string { return shortID(strings.TrimPrefix(revision, "dir-")) }

@@ -20,7 +20,7 @@ const (
 // How often something has to fail before an update is given up for it.
 const (
 	refusals = 6 // some eight seconds of back-off: an engine that is restarted is back by then
-	crashes  = 2
+	crashes  = 5 // less may be the wait for something that starts at the same time
 )
 
 // failure is why an update is given up.
@@ -35,7 +35,7 @@ type failure struct {
 
 // differs says that the wanted stack, or an image of it, is not that of the last known good.
 func (b *builder) differs(digest string) bool {
-	if b.good == nil || b.good.Digest != "" && b.good.Digest != digest || b.good.Digest == "" && b.good.SumDigest() != digest {
+	if b.good == nil || digestOf(b.good) != digest {
 		return true
 	}
 	return slices.ContainsFunc(b.slots, func(s *slot) bool {
@@ -52,19 +52,21 @@ func (b *builder) updates(s *slot) bool {
 }
 
 func (b *builder) goodReplica(s *slot) *api.Replica {
-	if b.good == nil {
-		return nil
-	}
-	svc := b.good.Service(s.svc.Name)
-	if svc == nil {
-		return nil
-	}
-	for i := range svc.Replicas {
-		if svc.Replicas[i].Name == s.rep.Name {
-			return &svc.Replicas[i]
+	return b.goodReplicas[replicaKey{s.svc.Name, s.rep.Name}]
+}
+
+// replicaKey names a replica of a service.
+type replicaKey struct{ service, container string }
+
+func replicasOf(stack *api.Stack) map[replicaKey]*api.Replica {
+	all := make(map[replicaKey]*api.Replica, len(stack.Services))
+	for i := range stack.Services {
+		svc := &stack.Services[i]
+		for j := range svc.Replicas {
+			all[replicaKey{svc.Name, svc.Replicas[j].Name}] = &svc.Replicas[j]
 		}
 	}
-	return nil
+	return all
 }
 
 // updated says that the update made the slot's container: neither did it run before, nor

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -54,7 +55,7 @@ type idleNode struct {
 // Planned tells the benchmark of each plan once the report, as in the agent, has taken it.
 func (n *idleNode) Planned(stack string, p *plan.Plan, took time.Duration) {
 	n.Report.Planned(stack, p, took)
-	n.planned <- p.Status.Converged && len(p.Ops) == 0
+	n.planned <- p.Status.Converged && !slices.ContainsFunc(p.Ops, func(op plan.Op) bool { return !op.Background })
 }
 
 func newIdleNode(b *testing.B, size fleetSize) *idleNode {
@@ -85,6 +86,9 @@ func newIdleNode(b *testing.B, size fleetSize) *idleNode {
 		_ = g.Wait()
 	})
 	d := fleet(size)
+	for i := range d.Stacks { // as the loader does
+		d.Stacks[i].Digest = d.Stacks[i].SumDigest()
+	}
 	n.SetDesired(d, time.Now())
 	n.loop.SetDesired(d)
 	n.awaitIdle(b)
