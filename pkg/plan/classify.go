@@ -152,7 +152,7 @@ func (b *builder) fitsByEffect(s *slot, c *api.Container) fit {
 	if c.Facts.ComparedFor != compared {
 		b.add(Op{
 			Key: string(Compare) + "/" + shortID(c.ID), Kind: Compare, Object: c.Name, ID: c.ID, Service: s.svc.Name,
-			Cause: "may be taken over; files and secrets have to be compared", Replica: s.rep, SpecHash: compared,
+			Cause: "may be taken over; files and secrets have to be compared", Replica: s.rep, SpecHash: compared, Image: s.from,
 		})
 		return fit{undecided: true}
 	}

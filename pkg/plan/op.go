@@ -86,7 +86,7 @@ type Op struct {
 	Parents map[string]string `json:"-"`
 	// SpecHash is set for Adopt, RecordJob and Compare.
 	SpecHash string `json:"-"`
-	// Image is the id to create from where the reference of the spec means another image.
+	// Image is the id to create from, or to compare with, where the reference of the spec means another image.
 	Image string `json:"-"`
 	// Memory is set for what is remembered of a rollout; apply fills in the desired state
 	// of a RecordGood, and for a QuarantineRevision the last lines of the container LogsOf.

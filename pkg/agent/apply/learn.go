@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -51,7 +52,7 @@ func (x *Executor) compare(ctx context.Context, op plan.Op) error {
 		return err
 	}
 	var differs []string
-	for _, d := range plan.Diff(c.Spec, plan.Effective(opened, obs.Images[op.Replica.Spec.Image])) {
+	for _, d := range plan.Diff(c.Spec, plan.Effective(opened, obs.Images[cmp.Or(op.Image, op.Replica.Spec.Image)])) {
 		differs = append(differs, d.Path)
 	}
 	digests := bindDigests(ctx, op.Replica, c)
