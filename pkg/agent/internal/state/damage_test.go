@@ -70,36 +70,50 @@ func subset[V any](t testing.TB, what string, got, want map[string]V) {
 // there is right. Adoption of a wrong hash would keep a wrong container for ever.
 func TestDamageIsNeverBelieved(t *testing.T) {
 	file, key, want := sample(t)
-	healedRuns, intactRuns := 0, 0
 	rapid.Check(t, func(r *rapid.T) {
-		damaged := damage(r, file)
-		got, healed, dir := reopen(t, damaged, key)
-		if diff := cmp.Diff(want, got); healed == "" && diff != "" {
-			r.Fatalf("wrong content and not a word:\n%s", diff)
-		}
-		aside, _ := filepath.Glob(filepath.Join(dir, "state.db.corrupt-*"))
-		if (healed != "") != (len(aside) == 1) {
-			r.Fatalf("healed %q with %d files set aside", healed, len(aside))
-		}
-		if healed == "" {
-			intactRuns++
-			return
-		}
-		healedRuns++
-		if kept, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(kept, damaged) {
-			r.Fatalf("the file set aside is not the damaged one: %v", err)
-		}
-		if !bytes.Equal(got.NodeKey, want.NodeKey) {
-			r.Fatal("the node's key changed although its second copy is intact")
-		}
-		subset(t, "adoption", got.Adoptions, want.Adoptions)
-		subset(t, "job", got.Jobs, want.Jobs)
-		subset(t, "hold", got.Holds, want.Holds)
-		subset(t, "hook", got.Hooks, want.Hooks)
+		neverBelieved(t, r, damaged{file: damage(r, file), key: key, want: want})
 	})
-	if healedRuns == 0 || intactRuns == 0 {
-		t.Errorf("%d healed and %d intact: the test looks at one side only", healedRuns, intactRuns)
+	// The check sees both outcomes, whatever was drawn.
+	if neverBelieved(t, t, damaged{file: file, key: key, want: want}) {
+		t.Error("an intact file is thrown away")
 	}
+	if !neverBelieved(t, t, damaged{file: file[:len(file)/2], key: key, want: want}) {
+		t.Error("half a file is taken for a whole one")
+	}
+}
+
+// damaged is a file with what it held before.
+type damaged struct {
+	file, key []byte
+	want      content
+}
+
+// neverBelieved opens a file and checks that what it says is true or gone. It tells whether
+// the file was set aside.
+func neverBelieved(t *testing.T, r rapid.TB, d damaged) bool {
+	t.Helper()
+	got, healed, dir := reopen(t, d.file, d.key)
+	if diff := cmp.Diff(d.want, got); healed == "" && diff != "" {
+		r.Fatalf("wrong content and not a word:\n%s", diff)
+	}
+	aside, _ := filepath.Glob(filepath.Join(dir, "state.db.corrupt-*"))
+	if (healed != "") != (len(aside) == 1) {
+		r.Fatalf("healed %q with %d files set aside", healed, len(aside))
+	}
+	if healed == "" {
+		return false
+	}
+	if kept, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(kept, d.file) {
+		r.Fatalf("the file set aside is not the damaged one: %v", err)
+	}
+	if !bytes.Equal(got.NodeKey, d.want.NodeKey) {
+		r.Fatal("the node's key changed although its second copy is intact")
+	}
+	subset(t, "adoption", got.Adoptions, d.want.Adoptions)
+	subset(t, "job", got.Jobs, d.want.Jobs)
+	subset(t, "hold", got.Holds, d.want.Holds)
+	subset(t, "hook", got.Hooks, d.want.Hooks)
+	return true
 }
 
 func damage(r *rapid.T, file []byte) []byte {
