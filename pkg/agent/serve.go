@@ -104,15 +104,16 @@ const (
 // watchEngine keeps the status of the engine current.
 func (a *Agent) watchEngine(ctx context.Context) error {
 	known, silent := false, false
+	var connected time.Time // of the engine that is known: another one may have taken its place
 	for {
 		up, since, err := a.cache.Connected()
 		switch {
 		case up:
-			err := a.askEngine(ctx, known)
+			err := a.askEngine(ctx, known && since.Equal(connected))
 			if silent = err != nil && ctx.Err() == nil; silent && known {
 				a.engineLost(time.Now(), err)
 			}
-			known = err == nil
+			known, connected = err == nil, since
 		case known || err != nil && !silent:
 			known = false
 			a.engineLost(since, err)

@@ -127,6 +127,9 @@ func (e *ended) upgraded(t *testing.T) {
 	if newer == "" {
 		t.Skipf("SKIPPED: upgrade of the engine to Debian trixie's: %s", missing)
 	}
+	parent := e.t
+	e.t = t
+	defer func() { e.t = parent }()
 	e.after("upgrade", 3, func() { e.upgrade(newer) })
 }
 

@@ -158,9 +158,14 @@ func (n *node) put(path, text string, mode os.FileMode) {
 // README says.
 func (n *node) configure(source string) {
 	n.t.Helper()
-	n.put("/etc/ktrdr/agent.yaml", "node: "+n.name()+"\nsource:\n  git:\n    branch: main\n    pollInterval: 1s\n"+indent(source, 4), 0o600)
+	n.put("/etc/ktrdr/secrets.env", "TOKEN="+secret+"\n", 0o600)
+	n.put("/etc/ktrdr/agent.yaml", "node: "+n.name()+"\nsecrets: {dotenv: {file: /etc/ktrdr/secrets.env}}\n"+
+		"source:\n  git:\n    branch: main\n    pollInterval: 1s\n"+indent(source, 4), 0o600)
 	n.run("systemctl", "enable", "--now", "--quiet", "ktrdr-agent")
 }
+
+// secret is the value of op://nodes/app/token.
+const secret = "the-token-5b1e"
 
 func indent(text string, by int) string {
 	pad := strings.Repeat(" ", by)

@@ -52,6 +52,12 @@ services:
     healthcheck: {disable: true}
     depends_on:
       long: {condition: service_completed_successfully}
+  secretive:
+    image: ktrdr-demo:1
+    command: ["http", "--port", "8086", "--name", "secretive"]
+    restart: unless-stopped
+    healthcheck: {disable: true}
+    environment: {API_TOKEN: op://nodes/app/token}
   bound:
     image: ktrdr-demo:1
     command: ["http", "--port", "8085", "--name", "bound"]
@@ -114,7 +120,7 @@ type rebooted struct {
 func (r rebooted) settled() {
 	r.t.Helper()
 	r.await("all runs but what waits for the job, and nothing is amiss", func(st api.NodeStatus) bool {
-		for _, name := range []string{"db", "api", "web", "migrate", "bound"} {
+		for _, name := range []string{"db", "api", "web", "migrate", "secretive", "bound"} {
 			if !service(st, name).Converged {
 				return false
 			}
@@ -127,7 +133,7 @@ func (r rebooted) check() {
 	r.t.Helper()
 	st := r.await("what ran runs again, but for what binds a folder that is gone", func(st api.NodeStatus) bool {
 		return service(st, "db").Converged && service(st, "api").Converged && service(st, "web").Converged &&
-			service(st, "migrate").Converged && r.containers()["long"].State.Running &&
+			service(st, "migrate").Converged && service(st, "secretive").Converged && r.containers()["long"].State.Running &&
 			strings.Contains(service(st, "bound").Message, "/run/volatile") && len(st.Conditions) > 0
 	})
 	r.t.Logf("%s: runs again %s after it began, without git", r.what, time.Since(r.booted).Round(time.Millisecond))
@@ -152,5 +158,18 @@ func (r rebooted) check() {
 	if db, api := now["db"].State.StartedAt, now["api"].State.StartedAt; api.Before(db) || db.Before(r.booted) {
 		r.t.Errorf("%s: db was started %s, api, which depends on it, %s", r.what, db, api)
 	}
+	r.hasSecret()
 	r.run("mkdir", "/run/volatile")
+}
+
+// hasSecret: the memory for secrets, which a reboot empties, is filled again, and the value
+// is nowhere else.
+func (r rebooted) hasSecret() {
+	r.t.Helper()
+	if got := r.run("docker", "exec", "app-secretive-1", "/.ktrdr/exec", "env", "API_TOKEN"); got != secret {
+		r.t.Errorf("%s: the container's secret is %q", r.what, got)
+	}
+	if out, err := r.try("grep", "--recursive", "--files-with-matches", secret, "/var/lib/docker/containers", "/var/lib/ktrdr", "/var/log"); err == nil {
+		r.t.Errorf("%s: the value of a secret is on the disk: %s", r.what, out)
+	}
 }
