@@ -28,6 +28,7 @@ const (
 	maxDepth      = 32
 	flagBranch    = 0x01
 	flagLeaf      = 0x02
+	flagMeta      = 0x04
 	flagSubBucket = 0x01
 )
 
@@ -75,7 +76,7 @@ type meta struct{ pageSize, root, pages, tx uint64 }
 // header finds the newer of the two headers that are valid. One of them may be broken by
 // a power cut, and then the last change is lost; that is a fault, but not the end.
 func (s *scanner) header() (root uint64, ok bool) {
-	first, err0 := readMeta(s.data)
+	first, err0 := readMeta(s.data, 0)
 	second, err1 := s.second(first)
 	best := first
 	switch {
@@ -103,19 +104,24 @@ func (s *scanner) header() (root uint64, ok bool) {
 // size, which a broken first header does not tell.
 func (s *scanner) second(first meta) (meta, error) {
 	if first.pageSize > 0 {
-		return readMeta(s.data[min(first.pageSize, uint64(len(s.data))):])
+		return readMeta(s.data[min(first.pageSize, uint64(len(s.data))):], 1)
 	}
 	for size := minPage; size <= maxPage && size < len(s.data); size *= 2 {
-		if m, err := readMeta(s.data[size:]); err == nil && m.pageSize == uint64(size) { //nolint:gosec // positive
+		if m, err := readMeta(s.data[size:], 1); err == nil && m.pageSize == uint64(size) { //nolint:gosec // positive
 			return m, nil
 		}
 	}
 	return meta{}, errors.New("not found")
 }
 
-func readMeta(page []byte) (meta, error) {
+// readMeta reads the header that belongs on page id: a copy of the other one tells of an
+// older state.
+func readMeta(page []byte, id uint64) (meta, error) {
 	if len(page) < pageHeader+metaSize {
 		return meta{}, errors.New("cut off")
+	}
+	if have := u64(page, 0); have != id || page[8] != flagMeta {
+		return meta{}, fmt.Errorf("page %d in the place of page %d", have, id)
 	}
 	m := page[pageHeader:]
 	sum := fnv.New64a()

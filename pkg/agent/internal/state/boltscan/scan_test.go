@@ -153,6 +153,17 @@ func TestPageInTheWrongPlace(t *testing.T) {
 	}
 }
 
+// A header that is a copy of the other one would tell of the state before the last change.
+func TestHeaderInTheWrongPlace(t *testing.T) {
+	for from, to := range map[int]int{0: 4096, 4096: 0} {
+		data, _ := file(t, 4096, map[string][]byte{"key": []byte("value")})
+		copy(data[to:to+4096], bytes.Clone(data[from:from+4096]))
+		if got, err := boltscan.Read(data, bucket); !errors.Is(err, boltscan.ErrDamaged) {
+			t.Errorf("from %d: %d keys and not a word: %v", from, len(got), err)
+		}
+	}
+}
+
 // A branch whose children are all itself has more ways through than there is time.
 func TestBranchThatLeadsToItself(t *testing.T) {
 	values := map[string][]byte{}
