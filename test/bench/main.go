@@ -45,7 +45,7 @@ type measure struct {
 
 func measures() []measure {
 	return []measure{
-		{"cold", coldStart}, {"noop", noOpRound}, {"chain", chain}, {"heal", heal}, {"edit", edit}, {"death", death}, {"idle", idle},
+		{"cold", coldStart}, {"noop", noOpRound}, {"chain", chain}, {"heal", heal}, {"edit", edit}, {"death", death}, {"shim", shim}, {"idle", idle},
 	}
 }
 
