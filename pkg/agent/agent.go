@@ -86,16 +86,16 @@ func newAgent(ctx context.Context, cfg Config, log *slog.Logger) (*Agent, error)
 	if a.store, err = state.Open(state.Config{Dir: cfg.StateDir}, log); err != nil {
 		return nil, fmt.Errorf("open the agent's memory: %w", err)
 	}
-	engineCfg := engine.Default()
-	engineCfg.Host = cfg.Engine.Host
-	if a.engine, err = engine.New(engineCfg); err != nil {
-		return nil, fmt.Errorf("engine: %w", err)
-	}
 	if a.gate, err = gate.New(cfg.gate(log.With("component", "policy"))); err != nil {
 		return nil, err
 	}
 	if err := a.openSecrets(); err != nil {
 		return nil, err
+	}
+	engineCfg := engine.Default()
+	engineCfg.Host, engineCfg.Redact = cfg.Engine.Host, a.secrets.Redact
+	if a.engine, err = engine.New(engineCfg); err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
 	}
 	if err := a.openSource(); err != nil {
 		return nil, err
@@ -209,6 +209,7 @@ func (a *Agent) resume() {
 	for ref, at := range a.store.Pulls() {
 		a.cache.SetPulled(ref, at)
 	}
+	a.secrets.Remember(a.folders.Values())
 	for folder, digest := range a.folders.Folders() {
 		a.cache.SetFolder(folder, digest)
 	}

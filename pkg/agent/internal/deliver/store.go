@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+
+	"ktrdr.io/fleet/pkg/api"
 )
 
 // Config says where things are; all fields are required.
@@ -166,6 +168,23 @@ func (s *Store) Folders() map[string]string {
 		}
 	}
 	return held
+}
+
+// Values returns all that the folders hold. An agent that has just started knows no value,
+// but containers that it finds may print theirs.
+func (s *Store) Values() []string {
+	var texts []string
+	for _, folder := range s.list() {
+		for _, pattern := range []string{filepath.Join(valuesDir, api.SecretsCurrent, "*"), filepath.Join(filesDir, "*")} {
+			paths, _ := filepath.Glob(filepath.Join(s.cfg.Dir, folder, pattern)) // the pattern is a good one
+			for _, path := range paths {
+				if data, err := os.ReadFile(path); err == nil { //nolint:gosec // below our own folder
+					texts = append(texts, string(data))
+				}
+			}
+		}
+	}
+	return texts
 }
 
 // list names what is in the memory; nothing when it is not memory.

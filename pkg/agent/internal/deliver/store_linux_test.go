@@ -98,6 +98,9 @@ func TestWriteAndRemove(t *testing.T) {
 	mode(t, paths.Files[0], 0o440)
 	mode(t, paths.Files[1], 0o444)
 	mode(t, paths.Exec, 0o555)
+	if got := s.Values(); len(got) != 3 || got[0] != canary {
+		t.Errorf("%d values", len(got))
+	}
 	if st := owner(t, paths.Files[0]); st.Uid != 999 || st.Gid != 1500 {
 		t.Errorf("owner %d:%d", st.Uid, st.Gid)
 	}

@@ -34,6 +34,7 @@ type Client struct {
 
 // session is a client fixed to the API version that was negotiated with the engine.
 type session struct {
+	of  *Client
 	cli *client.Client
 	// version is spoken; offered is what the engine said that it can speak.
 	version, offered string
@@ -111,7 +112,7 @@ func (c *Client) negotiate(ctx context.Context) (*session, error) {
 	if versions.LessThan(cli.ClientVersion(), MinAPIVersion) {
 		return nil, &unsupportedError{attribute: "the engine", needs: MinAPIVersion, has: ping.APIVersion}
 	}
-	return &session{cli: cli, version: cli.ClientVersion(), offered: ping.APIVersion, swarm: ping.SwarmStatus != nil}, nil
+	return &session{of: c, cli: cli, version: cli.ClientVersion(), offered: ping.APIVersion, swarm: ping.SwarmStatus != nil}, nil
 }
 
 // atLeast tells whether the session speaks an API version.

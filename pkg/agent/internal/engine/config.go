@@ -29,6 +29,10 @@ type Config struct {
 	// MaxBody limits an answer of the engine, in bytes; streams (events, pull, logs,
 	// exec) are limited by message instead.
 	MaxBody int64
+	// Redact takes secrets out of what the engine and the programs in containers say, before
+	// it is cut: half a secret is not recognised. nil leaves everything as it is. It must be
+	// safe for concurrent use.
+	Redact func(text string) string
 }
 
 // Default is the configuration of the engine of this machine.
@@ -41,6 +45,7 @@ func Default() Config {
 		PullIdle:   60 * time.Second,
 		StopMargin: 30 * time.Second,
 		MaxBody:    64 << 20,
+		Redact:     func(text string) string { return text },
 	}
 }
 
@@ -89,6 +94,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxBody == 0 {
 		c.MaxBody = d.MaxBody
+	}
+	if c.Redact == nil {
+		c.Redact = d.Redact
 	}
 	return c
 }

@@ -36,7 +36,8 @@ func (c *Client) Exec(ctx context.Context, req ExecRequest) (ExecResult, error) 
 	if limit <= 0 {
 		limit = defaultOutput
 	}
-	output := &cappedBuffer{limit: limit}
+	// More is read than is kept: a secret is only recognised as a whole.
+	output := &cappedBuffer{limit: max(limit, maxLogs)}
 	code := -1
 	err := c.do(ctx, call{op: "exec in container", object: req.ID, secrets: envValues(req.Env)}, func(ctx context.Context, s *session) error {
 		id, err := c.execCreate(ctx, s, req)
@@ -49,7 +50,7 @@ func (c *Client) Exec(ctx context.Context, req ExecRequest) (ExecResult, error) 
 		code, err = s.execExit(ctx, id)
 		return err
 	})
-	return ExecResult{ExitCode: code, Output: output.String()}, err
+	return ExecResult{ExitCode: code, Output: cutOutput(c.cfg.Redact(output.String()), limit)}, err
 }
 
 func (c *Client) execCreate(ctx context.Context, s *session, req ExecRequest) (string, error) {

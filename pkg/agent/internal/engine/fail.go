@@ -56,7 +56,7 @@ func (c *Client) fail(ctx context.Context, what call, err error) error {
 		c.current.Store(nil)
 		c.transport.base.CloseIdleConnections()
 	}
-	text := cutText(err.Error(), what.secrets)
+	text := c.cutText(err.Error(), what.secrets)
 	failure := &Error{Op: what.op, Object: what.object, Class: v.class, Reason: v.reason}
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -73,8 +73,8 @@ func (c *Client) fail(ctx context.Context, what call, err error) error {
 
 // cutText takes the client's prefixes and the given secrets out of an error text and
 // keeps its first 512 bytes.
-func cutText(text string, secrets []string) string {
-	text = strings.TrimPrefix(text, "Error response from daemon: ")
+func (c *Client) cutText(text string, secrets []string) string {
+	text = c.cfg.Redact(strings.TrimPrefix(text, "Error response from daemon: "))
 	for _, secret := range secrets {
 		if secret != "" {
 			text = strings.ReplaceAll(text, secret, "***")

@@ -56,11 +56,11 @@ func (s *session) inspect(ctx context.Context, id string) (*api.Container, error
 	if err != nil {
 		return nil, err
 	}
-	return readContainer(result)
+	return s.of.readContainer(result)
 }
 
 // readContainer maps an inspection to the nouns of this module.
-func readContainer(result client.ContainerInspectResult) (*api.Container, error) {
+func (c *Client) readContainer(result client.ContainerInspectResult) (*api.Container, error) {
 	raw := result.Container
 	if raw.ID == "" || raw.Config == nil || raw.HostConfig == nil || raw.State == nil {
 		return nil, errors.New("the engine's answer is no container")
@@ -77,16 +77,16 @@ func readContainer(result client.ContainerInspectResult) (*api.Container, error)
 		AnonymousVolumes: readAnonymousVolumes(raw.Mounts),
 		Facts:            api.ContainerFacts{WritableBytes: -1},
 	}
-	readState(read, raw.State)
+	c.readState(read, raw.State)
 	read.Spec = readSpec(raw, legacyMAC(result.Raw))
 	return read, nil
 }
 
-func readState(read *api.Container, state *container.State) {
+func (c *Client) readState(read *api.Container, state *container.State) {
 	read.State = api.ContainerState(state.Status)
 	read.ExitCode = state.ExitCode
 	read.OOMKilled = state.OOMKilled
-	read.Error = cutText(state.Error, nil)
+	read.Error = c.cutText(state.Error, nil)
 	read.Pid = state.Pid
 	read.StartedAt = parseTime(state.StartedAt)
 	read.FinishedAt = parseTime(state.FinishedAt)
@@ -95,7 +95,7 @@ func readState(read *api.Container, state *container.State) {
 	}
 	read.Health = api.Health(state.Health.Status)
 	if n := len(state.Health.Log); n > 0 && state.Health.Log[n-1] != nil {
-		read.HealthLog = cutOutput(state.Health.Log[n-1].Output, maxHealthLog)
+		read.HealthLog = cutOutput(c.cfg.Redact(state.Health.Log[n-1].Output), maxHealthLog)
 	}
 }
 

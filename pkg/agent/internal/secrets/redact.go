@@ -7,27 +7,49 @@ import (
 	"encoding/json"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// Shorter texts appear everywhere: replacing them would destroy every message.
-const minRedacted = 6
+const (
+	// Shorter texts appear everywhere: replacing them would destroy every message.
+	minRedacted = 6
+	// minPIN is for values of digits alone, which are looked for as numbers of their own.
+	minPIN = 4
+	// minLine is for the lines of a value of many: what prints it may indent them, end them
+	// with a carriage return, or leave some out.
+	minLine = 16
+)
 
 // redactor is immutable; it holds the texts to look for. They are reachable by a closure
 // only, as the text of a Value.
 type redactor struct {
 	needles func() []string
+	pins    func() []string
 }
 
-func newRedactor(entries map[string]*entry) *redactor {
-	var needles []string
+func newRedactor(entries map[string]*entry, earlier []Value) *redactor {
+	values := slices.Clone(earlier)
 	for _, e := range entries {
-		needles = append(needles, forms(e.value.peek())...)
-		needles = append(needles, forms(e.previous.peek())...)
+		values = append(values, e.value, e.previous)
 	}
-	slices.Sort(needles)
-	needles = slices.Compact(needles)
-	return &redactor{needles: func() []string { return needles }}
+	var needles, pins []string
+	for _, v := range values {
+		text := v.peek()
+		needles = append(needles, forms(text)...)
+		if lines := strings.Split(text, "\n"); len(lines) > 1 {
+			for _, line := range lines {
+				if line = strings.TrimSpace(line); len(line) >= minLine {
+					needles = append(needles, forms(line)...)
+				}
+			}
+		}
+		if len(text) >= minPIN && len(text) < minRedacted && strings.Trim(text, "0123456789") == "" {
+			pins = append(pins, text)
+		}
+	}
+	needles, pins = slices.Compact(slices.Sorted(slices.Values(needles))), slices.Compact(slices.Sorted(slices.Values(pins)))
+	return &redactor{needles: func() []string { return needles }, pins: func() []string { return pins }}
 }
 
 // forms lists what a value may look like in a text.
@@ -38,6 +60,7 @@ func forms(text string) []string {
 	raw := []byte(text)
 	all := []string{
 		text, url.QueryEscape(text), url.PathEscape(text), jsonForm(text, true), jsonForm(text, false),
+		quoted(strconv.Quote(text)), quoted(strconv.QuoteToASCII(text)), quoted(strconv.Quote(jsonForm(text, false))),
 		hex.EncodeToString(raw), strings.ToUpper(hex.EncodeToString(raw)),
 	}
 	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
@@ -66,6 +89,9 @@ func jsonForm(text string, escapeHTML bool) string {
 	return strings.TrimSuffix(strings.TrimPrefix(out.String(), `"`), "\"\n")
 }
 
+// quoted is a text that was quoted, without the marks around it.
+func quoted(text string) string { return text[1 : len(text)-1] }
+
 type span struct{ from, to int }
 
 // redact replaces the union of all matches: two values that overlap in a text must not
@@ -85,11 +111,39 @@ func (r *redactor) redact(text string) string {
 			from += at + 1
 		}
 	}
+	for _, pin := range r.pins() {
+		spans = append(spans, numbers(text, pin)...)
+	}
 	if len(spans) == 0 {
 		return text
 	}
 	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
 	return cut(text, spans)
+}
+
+// numbers finds a PIN where it is no part of a word or of a longer number.
+func numbers(text, pin string) []span {
+	var found []span
+	for from := 0; ; {
+		at := strings.Index(text[from:], pin)
+		if at < 0 {
+			return found
+		}
+		at += from
+		from = at + len(pin)
+		if !inWord(text, at-1) && !inWord(text, from) {
+			found = append(found, span{at, from})
+		}
+	}
+}
+
+// inWord tells whether there is a letter or a digit at a place in a text.
+func inWord(text string, at int) bool {
+	if at < 0 || at >= len(text) {
+		return false
+	}
+	c := text[at]
+	return c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
 }
 
 func cut(text string, spans []span) string {

@@ -59,6 +59,7 @@ type Store struct {
 	entries  map[string]*entry
 	flight   *flight
 	redactor *redactor
+	earlier  []Value
 }
 
 type entry struct {
@@ -134,12 +135,25 @@ func (s *Store) Retain(keep func(ref string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.entries, func(ref string, _ *entry) bool { return !keep(ref) })
-	s.redactor = newRedactor(s.entries)
+	s.redactor = newRedactor(s.entries, s.earlier)
+}
+
+// Remember makes Redact know texts that are secret although nothing resolved them since the
+// start: what an agent before this one has delivered.
+func (s *Store) Remember(texts []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, text := range texts {
+		s.earlier = append(s.earlier, NewValue(text))
+	}
+	s.redactor = newRedactor(s.entries, s.earlier)
 }
 
 // Redact replaces every known value of at least 6 bytes in text by Redacted: as it is,
-// hexadecimal, base64 (also as part of a longer text), and escaped for URLs and JSON.
-// Values that were replaced since the agent started count too.
+// hexadecimal, base64 (also as part of a longer text), quoted, and escaped for URLs and
+// JSON; of values of several lines also each line of at least 16 bytes. Shorter values are
+// replaced where they are numbers of 4 or 5 digits, and then where they are no part of a
+// word. Values that were replaced since the agent started count too.
 func (s *Store) Redact(text string) string {
 	s.mu.RLock()
 	r := s.redactor
@@ -193,7 +207,7 @@ func (s *Store) resolve(ctx context.Context, refs []string) error {
 			failures = append(failures, failed)
 		}
 	}
-	s.redactor = newRedactor(s.entries)
+	s.redactor = newRedactor(s.entries, s.earlier)
 	if err != nil {
 		return fmt.Errorf("provider %s: %w", s.provider.Name(), err)
 	}

@@ -271,7 +271,7 @@ func TestRedact(t *testing.T) {
 }
 
 func TestRedactOverlapsAndShortValues(t *testing.T) {
-	p := &provider{values: map[string]string{"a": "secret-one", "b": "one-secret-two", "c": "short", "d": "secret-one-longer", "e": "ret-on", "f": "ababab"}}
+	p := &provider{values: map[string]string{"a": "secret-one", "b": "one-secret-two", "c": "short", "d": "secret-one-longer", "e": "ret-on", "f": "ababab", "g": "8042", "h": "first line of a key\nand its second line\nan end"}}
 	s := secrets.New(p, nil)
 	if err := s.Refresh(t.Context(), slices.Collect(maps.Keys(p.values))); err != nil {
 		t.Fatal(err)
@@ -285,10 +285,27 @@ func TestRedactOverlapsAndShortValues(t *testing.T) {
 		"secret-onesecret-one":      "[redacted][redacted]",
 		"x abababab y":              "x [redacted] y",
 		"ends in secret-one":        "ends in [redacted]",
+		"pin 8042, 8042.":           "pin [redacted], [redacted].",
+		"18042 80421 x8042 8042Z":   "18042 80421 x8042 8042Z",
+		"key:  first line of a key": "key:  [redacted]",
+		"first line of a key\r\nand its second line\r\n": "[redacted]\r\n[redacted]\r\n",
+		"an end": "an end",
 	} {
 		if got := s.Redact(text); got != want {
 			t.Errorf("%q became %q, want %q", text, got, want)
 		}
+	}
+}
+
+// What an earlier agent delivered is known without a provider.
+func TestRedactRemembers(t *testing.T) {
+	s := secrets.New(&provider{}, nil)
+	s.Remember([]string{"value-of-before"})
+	if err := s.Refresh(t.Context(), []string{"a"}); err == nil {
+		t.Fatal("a was found")
+	}
+	if got := s.Redact("x value-of-before"); got != "x [redacted]" {
+		t.Error(got)
 	}
 }
 
