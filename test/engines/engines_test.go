@@ -44,7 +44,7 @@ func suites() []suite {
 		heals = "TestHeals|TestEditConverges|TestNetworkChangeKeepsAddresses|TestNetworkModeFollows|TestAnonymousVolumesStay"
 		// What engines of different versions tell differently.
 		tales  = "TestJobEndsUnseen|TestJobStoppedByHand|TestRegistry|TestUnhealthyRestarts"
-		edits  = "TestHooks|TestConfigContent|TestSubSecondGrace|TestJobsRunOnce|TestHomelab"
+		edits  = "TestHooks|TestConfigContent|TestSubSecondGrace|TestJobsRunOnce|TestHomelab|TestDelivery"
 		faults = "TestEngineFaults|TestAgentKilled|TestCrashLoopBacksOff"
 	)
 	return []suite{
@@ -116,7 +116,7 @@ func build(t *testing.T, folder string) {
 	for _, s := range suites() {
 		command("test", "-c", "-o", filepath.Join(folder, filepath.Base(s.pkg)), "./"+s.pkg)
 	}
-	for name, pkg := range map[string]string{"ktrdr-agent": "./cmd/agent", "ktrdrctl": "./cmd/ctl", "ktrdrsim": "./test/demo/ktrdrsim"} {
+	for name, pkg := range map[string]string{"ktrdr-agent": "./cmd/agent", "ktrdrctl": "./cmd/ctl", "ktrdr-exec": "./cmd/exec", "ktrdrsim": "./test/demo/ktrdrsim"} {
 		command("build", "-o", filepath.Join(folder, name), pkg)
 	}
 }

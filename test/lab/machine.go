@@ -181,10 +181,8 @@ func (m *Machine) AwaitBoot(ctx context.Context, other int) error {
 		if ended(m.exited) {
 			return true
 		}
-		out, err := m.lxc(ctx, "lxc-info", "-pH").Output()
-		pid, _ := strconv.Atoi(strings.TrimSpace(string(out)))
-		m.pid = pid
-		return err == nil && pid > 0 && pid != other && ping(ctx, m.Socket()) == nil
+		m.pid = m.findPID(ctx)
+		return m.pid > 0 && m.pid != other && ping(ctx, m.Socket()) == nil
 	})
 	if err == nil && ended(m.exited) {
 		err = fmt.Errorf("%w: the container of %s ended at once", ErrUnavailable, m.opts.Name)
@@ -193,6 +191,18 @@ func (m *Machine) AwaitBoot(ctx context.Context, other int) error {
 		return fmt.Errorf("%w\n%s\n%s", err, tail(m.in("lxc.log")), tail(m.in("console.log")))
 	}
 	return nil
+}
+
+// findPID asks LXC, which gives no answer to who asks in the moment of a reboot.
+func (m *Machine) findPID(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	out, err := m.lxc(ctx, "lxc-info", "-pH").Output()
+	if err != nil {
+		return 0
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(out)))
+	return pid
 }
 
 func tail(path string) []byte {
