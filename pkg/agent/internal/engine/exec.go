@@ -39,12 +39,16 @@ func (c *Client) Exec(ctx context.Context, req ExecRequest) (ExecResult, error) 
 	// More is read than is kept: a secret is only recognised as a whole.
 	output := &cappedBuffer{limit: max(limit, maxLogs)}
 	code := -1
-	err := c.do(ctx, call{op: "exec in container", object: req.ID, secrets: envValues(req.Env)}, func(ctx context.Context, s *session) error {
+	err := c.do(ctx, call{op: "exec in container", object: req.ID, secrets: append(envValues(req.Env), req.Stdin)}, func(ctx context.Context, s *session) error {
 		id, err := c.execCreate(ctx, s, req)
 		if err != nil {
 			return err
 		}
-		if err := c.execRun(ctx, s, id, output); err != nil {
+		run := c.execRun
+		if req.Stdin != "" {
+			run = c.feeding(req.Stdin)
+		}
+		if err := run(ctx, s, id, output); err != nil {
 			return err
 		}
 		code, err = s.execExit(ctx, id)
@@ -58,7 +62,7 @@ func (c *Client) execCreate(ctx context.Context, s *session, req ExecRequest) (s
 	defer cancel()
 	created, err := s.cli.ExecCreate(ctx, req.ID, client.ExecCreateOptions{
 		User: req.User, Privileged: req.Privileged, Env: req.Env, WorkingDir: req.WorkingDir, Cmd: req.Command,
-		AttachStdout: true, AttachStderr: true,
+		AttachStdin: req.Stdin != "", AttachStdout: true, AttachStderr: true,
 	})
 	return created.ID, err
 }

@@ -70,6 +70,8 @@ type ExecRequest struct {
 	WorkingDir string
 	Env        []string
 	Privileged bool
+	// Stdin is the command's standard input, which ends after it; empty means none.
+	Stdin string
 	// MaxOutput cuts the captured output, in bytes; 0 means 4096.
 	MaxOutput int
 }

@@ -23,7 +23,7 @@ func (f *Fake) Exec(ctx context.Context, r engine.ExecRequest) (result engine.Ex
 		}
 		f.emitContainer(c, "exec_create")
 		f.emitContainer(c, "exec_start")
-		result = f.runCommand(c, r.Command)
+		result = f.runCommand(c, r)
 		f.emitContainer(c, "exec_die")
 		limit := r.MaxOutput
 		if limit == 0 {

@@ -30,7 +30,7 @@ type Fake struct {
 	Program func(*api.Container) Program
 	// Command runs an exec or a healthcheck; nil means the commands of the test program.
 	// It must not call the fake.
-	Command func(c *api.Container, argv []string) engine.ExecResult
+	Command func(c *api.Container, r engine.ExecRequest) engine.ExecResult
 	// ListPatience is how long List waits for a frozen container.
 	ListPatience time.Duration
 

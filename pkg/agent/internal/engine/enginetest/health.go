@@ -3,6 +3,7 @@ package enginetest
 import (
 	"time"
 
+	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/api"
 )
 
@@ -69,7 +70,7 @@ func (f *Fake) probe(c *container) {
 func (f *Fake) nextHealth(c *container, command []string) bool {
 	results, programmed := f.health[c.name]
 	if !programmed || len(results) == 0 {
-		result := f.runCommand(c, command)
+		result := f.runCommand(c, engine.ExecRequest{Command: command})
 		c.healthLog = result.Output
 		return result.ExitCode == 0
 	}

@@ -35,7 +35,7 @@ type Program struct {
 //	exit CODE [AFTER]        ends with CODE, after a Go duration
 //	print TEXT…              prints its arguments and a newline; as a container it serves then
 //	touch PATH, exists PATH  make a file, tell by the exit code whether there is one
-//	cat PATH, getenv NAME    print a file or a variable
+//	cat [PATH], getenv NAME  print a file or its input, or a variable
 const Prog = "/prog"
 
 // Interpret reads a container's command in the language of the test program. What it
@@ -91,9 +91,10 @@ func afterExec(argv []string) []string {
 }
 
 // runCommand runs a command inside c. f.mu is held.
-func (f *Fake) runCommand(c *container, argv []string) engine.ExecResult {
+func (f *Fake) runCommand(c *container, r engine.ExecRequest) engine.ExecResult {
+	argv := r.Command
 	if f.Command != nil {
-		return f.Command(f.view(c), argv)
+		return f.Command(f.view(c), r)
 	}
 	argv = afterExec(argv)
 	if len(argv) < 2 || argv[0] != Prog {
@@ -112,6 +113,9 @@ func (f *Fake) runCommand(c *container, argv []string) engine.ExecResult {
 	case "touch":
 		c.files[path.Clean(arg)] = ""
 	case "exists", "cat":
+		if arg == "" {
+			return engine.ExecResult{Output: r.Stdin}
+		}
 		content, ok := c.files[path.Clean(arg)]
 		if !ok {
 			return engine.ExecResult{ExitCode: 1, Output: "no such file\n"}

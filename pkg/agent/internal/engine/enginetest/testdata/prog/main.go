@@ -47,9 +47,13 @@ func main() {
 		_, err := os.Stat(arg(0))
 		check(err)
 	case "cat":
-		f, err := os.Open(arg(0))
-		check(err)
-		_, err = io.Copy(os.Stdout, f)
+		f := os.Stdin
+		if arg(0) != "" {
+			var err error
+			f, err = os.Open(arg(0))
+			check(err)
+		}
+		_, err := io.Copy(os.Stdout, f)
 		check(err)
 	case "getenv":
 		value, ok := os.LookupEnv(arg(0))
