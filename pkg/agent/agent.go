@@ -147,6 +147,7 @@ func (a *Agent) wire() error {
 	a.folders = deliver.New(delivery, a.log.With("component", "deliver"))
 	a.exec = apply.New(apply.Config{
 		Engine: a.engine, Cache: a.cache, World: a.cache, Memory: memory{a.store}, Secrets: a.secrets, Delivery: a.folders,
+		Kept: keptSecrets{a}, Rotation: a.folders,
 		Files: a.files, Checker: checker{}, Policy: a.gate, Log: a.log.With("component", "apply"),
 	})
 	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log, Providers: a.secrets.Providers, Secrets: a.secretsStatus})
@@ -213,6 +214,7 @@ func (a *Agent) resume() {
 	for folder, digest := range a.folders.Folders() {
 		a.cache.SetFolder(folder, digest)
 	}
+	a.resumeKept()
 	for stack, hold := range a.store.Holds() {
 		a.cache.SetHold(stack, &hold)
 	}

@@ -42,6 +42,10 @@ func (a *Agent) tidy(ctx context.Context) {
 	if err := a.store.DropPulls(func(ref string) bool { return images[ref] }); err != nil {
 		a.log.WarnContext(ctx, "old pulls stay in memory", "err", err)
 	}
+	if err := a.store.DropKept(func(key string) bool { return keeps(d, key) }); err != nil {
+		a.log.WarnContext(ctx, "old kept secrets stay in memory", "err", err)
+	}
+	a.cache.DropKept(func(key string) bool { return keeps(d, key) })
 	if err := a.files.Prune(boundFiles(obs, a.withNeeded(d))); err != nil {
 		a.log.WarnContext(ctx, "old copies of repository files stay on disk", "err", err)
 	}

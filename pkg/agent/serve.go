@@ -78,12 +78,15 @@ func (b backend) PlanTree(ctx context.Context, dir string) ([]*plan.Plan, error)
 	}
 	obs := b.a.cache.Snapshot()
 	digests := b.a.secrets.Digests()
+	denied := func(s *api.Stack) []api.Condition { return b.a.gate.DeniedOf(ctx, d, s) }
+	rules := contract{b.a.secrets}
+	keepers := plan.Keepers(d.Stacks, plan.Asking{Denied: denied, Refused: rules.Refused, Earlier: b.a.secrets.Earlier})
 	plans := make([]*plan.Plan, 0, len(d.Stacks))
 	for i := range d.Stacks {
 		plans = append(plans, plan.Build(plan.Input{
 			Node: d.Node, Revision: d.Revision, Stack: &d.Stacks[i], Observed: obs, Now: time.Now(),
-			Secrets: digests, Refused: contract{b.a.secrets}.Refused(&d.Stacks[i]), Denied: b.a.gate.DeniedOf(ctx, d, &d.Stacks[i]),
-			Rehearsal: true,
+			Secrets: digests, Refused: rules.Refused(&d.Stacks[i]), Denied: denied(&d.Stacks[i]),
+			Keepers: keepers, Rehearsal: true,
 		}))
 	}
 	return plans, nil

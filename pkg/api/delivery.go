@@ -13,6 +13,11 @@ const (
 	SecretsTarget = "/.ktrdr/secrets"
 	// SecretsCurrent is the link in that folder to the present values; it is replaced at once.
 	SecretsCurrent = "..data"
+	// SecretsRotation is the part of that folder that holds the old and the new value of a
+	// secret while a rotation command runs.
+	SecretsRotation = "rotation"
+	RotationOld     = "old"
+	RotationNew     = "new"
 )
 
 // Limits of the size of a value, in bytes.

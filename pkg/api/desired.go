@@ -83,6 +83,8 @@ type Service struct {
 	Rollback  *Update `json:"rollback,omitzero"`
 	PostStart []Hook  `json:"postStart,omitzero"`
 	PreStop   []Hook  `json:"preStop,omitzero"`
+	// Keeps are the secrets that the service applies at its first start only, by reference.
+	Keeps []KeptSecret `json:"keeps,omitzero"`
 }
 
 // Replica is one wanted container.

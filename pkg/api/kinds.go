@@ -181,6 +181,28 @@ type ServicePolicy struct {
 	Environment []VariableRule `json:"environment,omitzero"`
 	// Job overrides whether the service is expected to end with exit code 0.
 	Job *bool `json:"job,omitzero"`
+	// Rotation says how the service gets new values of secrets that it applies at its first
+	// start only.
+	Rotation []RotationSpec `json:"rotation,omitzero"`
+}
+
+// RotationSpec is about one secret of a service. Exactly one of Exec and Keep is set.
+type RotationSpec struct {
+	// Secret is a variable of the stack, a key of the service's environment, or a reference.
+	// It stands for one secret that the service uses.
+	Secret string `json:"secret"`
+	// Exec is a command that makes the running service accept the new value, which is its
+	// standard input. It is run again until it succeeds, also where the service has the new
+	// value already.
+	Exec []string `json:"exec,omitzero"`
+	// User that the command runs as. Default: the container's.
+	User string `json:"user,omitzero"`
+	// Timeout of one run. Default 30s.
+	Timeout Duration `json:"timeout,omitzero"`
+	// Keep true: the service keeps the value of its first start, and no command can change
+	// that; a new value is refused. Keep false: the service applies a new value at every
+	// start, although its variable has a name that says otherwise.
+	Keep *bool `json:"keep,omitzero"`
 }
 
 // ProbeSpec is a check by the agent. Exactly one of HTTP, TCP and Exec is set.

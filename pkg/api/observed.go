@@ -27,6 +27,8 @@ type Observed struct {
 	Holds map[string]Hold
 	// Rollouts by stack name.
 	Rollouts map[string]*Rollout
+	// Kept secrets by KeptKey.
+	Kept map[string]Kept
 	// Folders are the complete secret folders of the node by name (LabelSecretFolder), with
 	// the digest of what each holds.
 	Folders map[string]string

@@ -178,6 +178,18 @@ func stackReasons() []Explanation { //nolint:funlen // one row for each reason
 			"Act on the message: run `ktrdr-agent prepare` on the host, or install ktrdr-exec beside ktrdr-agent.",
 		},
 		{
+			"RotationInProgress", "A secret changed that a service keeps since its first start. Until the service has the new value, the old one stays in use.",
+			"Wait; if it lasts, the message says what the rotation waits for.",
+		},
+		{
+			"RotationFailed", "The command that gives a service its new secret failed. The old value stays in use; nothing was replaced.",
+			"Read the command's output in the message and mend it in stack.yaml, or put the old value back at the secret provider. It is tried again with a growing pause.",
+		},
+		{
+			"RotationRefused", "A secret changed that a service applies at its first start only, and no command is declared that could change it. The old value stays in use.",
+			"Declare services.SERVICE.rotation in stack.yaml, or put the old value back. Where the service has the new value already, by hand, declare exec: [\"true\"].",
+		},
+		{
 			"ContainerUnresponsive", "The engine does not answer about this container; it is left alone.",
 			"A process that hangs in a system call is the usual cause: look for a hung mount, then restart the engine.",
 		},

@@ -262,6 +262,7 @@ func (b *stackBuild) applyPolicy(service *api.Service) {
 	b.out.Contract = append(b.out.Contract, b.checkEnvironment(service, policy.Environment)...)
 	b.checkSecrets(service)
 	b.checkDelivered(service)
+	b.applyRotation(service, policy.Rotation)
 }
 
 // mounts merges what the stack and the node require. Both asking for one path is one

@@ -63,7 +63,8 @@ func (d *document) reserved(node *yaml.Node) {
 }
 
 // resolvedHere are the fields of kinds whose secret references are resolved.
-var resolvedHere = regexp.MustCompile(`^spec\.(stacks\[\d+\]\.)?variables\.|^spec\.registries\[\d+\]\.(username|password)$`)
+var resolvedHere = regexp.MustCompile(`^spec\.(stacks\[\d+\]\.)?variables\.|^spec\.registries\[\d+\]\.(username|password)$` +
+	`|^spec\.services\.[^.]+\.rotation\[\d+\]\.secret$`)
 
 // misplaced refuses a secret reference in a field where nobody resolves it.
 func (d *document) misplaced(path string, node *yaml.Node) {

@@ -24,6 +24,7 @@ func (s *stack) checkPolicies() {
 	for _, service := range keysOf(s.Spec.Services) {
 		policy, at := s.Spec.Services[service], "spec.services."+service
 		s.doc.checkRules(at+".environment", policy.Environment)
+		s.checkRotation(at+".rotation", policy.Rotation)
 		if policy.Probe != nil {
 			s.checkProbe(at+".probe", policy.Probe)
 		}

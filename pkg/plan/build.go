@@ -23,6 +23,8 @@ type Input struct {
 	// Denied says what the node's policy does not allow of the stack. While there is any,
 	// nothing of the stack is changed, started, stopped or removed.
 	Denied []api.Condition
+	// Keepers tells about secrets that services apply at their first start only.
+	Keepers KeeperSigns
 	// Now is only compared with times of the input.
 	Now time.Time
 	// Rehearsal says that nobody runs the plan: it remembers nothing.
@@ -31,6 +33,7 @@ type Input struct {
 
 // build plans one stack, whichever the rollout has in force.
 func (b *builder) build() *Plan {
+	b.weighSecrets()
 	b.planNetworks()
 	b.planVolumes()
 	for _, s := range b.slots {
@@ -40,8 +43,10 @@ func (b *builder) build() *Plan {
 		b.classify(s)
 	}
 	for _, s := range b.slots {
+		b.rotate(s)
 		b.planSlot(s)
 	}
+	b.tellRotations()
 	b.prune()
 	b.finish()
 	return b.plan
@@ -117,6 +122,13 @@ type builder struct {
 	pinned       map[string]api.ImagePin
 	phase        Phase
 	failedAt     time.Time
+
+	// secrets are the digests of the values in force, own those of containers that keep some.
+	// waits says why a secret has none in force, earlier why it is not the newest.
+	secrets        map[string]string
+	own            map[*api.Replica]map[string]string
+	waits, earlier map[string]*problem
+	keeping        []*keeping // of this stack
 }
 
 func newBuilder(in Input) *builder {
@@ -140,9 +152,9 @@ func newBuilder(in Input) *builder {
 			b.services[svc.Name] = append(b.services[svc.Name], s)
 		}
 	}
-	if hold, ok := in.Observed.Holds[in.Stack.Name]; ok && (hold.Until.IsZero() || hold.Until.After(in.Now)) {
+	if b.isHeld(in.Stack.Name) {
 		b.plan.Held = true
-		b.wakeAt(hold.Until)
+		b.wakeAt(in.Observed.Holds[in.Stack.Name].Until)
 	}
 	return b
 }
@@ -155,6 +167,7 @@ func (b *builder) add(op Op) string {
 		return op.Key
 	}
 	op.Needs = compact(op.Needs)
+	op.Secrets = b.secretsOf(op.Replica)
 	if f, ok := b.obs.Failures[op.Key]; ok {
 		b.applyFailure(&op, f)
 	}

@@ -16,8 +16,12 @@ func (b *builder) classify(s *slot) {
 		s.undecided = true
 		return
 	}
+	if b.learnKept(s) {
+		s.undecided = true
+		return
+	}
 	if prob := b.secretsMissing(s); prob != nil {
-		if prob.reason == api.ReasonSecretMissing {
+		if prob.reason != api.ReasonSecretInvalid {
 			s.keeper = b.heldByFolder(s)
 		}
 		if s.keeper != nil {
@@ -122,15 +126,22 @@ func (b *builder) fits(s *slot, c *api.Container) fit {
 	return b.fitsByEffect(s, c)
 }
 
-func (b *builder) fitsSecrets(s *slot, c *api.Container) fit {
-	have := c.Labels[api.LabelSecretDigest]
+// Carried is the secret digest that a container was created or adopted with.
+func Carried(c *api.Container) string {
 	if c.Facts.SecretDigest != "" {
-		have = c.Facts.SecretDigest
+		return c.Facts.SecretDigest
 	}
-	if have != b.SecretDigest(s.rep) {
-		return fit{cause: "a secret changed"}
+	return c.Labels[api.LabelSecretDigest]
+}
+
+func (b *builder) fitsSecrets(s *slot, c *api.Container) fit {
+	if Carried(c) == b.digestOf(s) {
+		return fit{cause: b.deliveryChanged(s, c)}
 	}
-	return fit{cause: b.deliveryChanged(s, c)}
+	if b.carriesAll(s, c) {
+		return fit{cause: b.deliveryChanged(s, c), adopt: true}
+	}
+	return fit{cause: "a secret changed"}
 }
 
 // fitsByEffect compares what the engine reports with what the spec would give. It is how
@@ -148,7 +159,7 @@ func (b *builder) fitsByEffect(s *slot, c *api.Container) fit {
 	if !secret && !hasRepoMounts(s.rep) || !secret && len(diff) > 0 {
 		return fitOf(diff)
 	}
-	compared := s.rep.SpecHash + b.SecretDigest(s.rep)
+	compared := s.rep.SpecHash + b.digestOf(s)
 	if c.Facts.ComparedFor != compared {
 		b.add(Op{
 			Key: string(Compare) + "/" + shortID(c.ID), Kind: Compare, Object: c.Name, ID: c.ID, Service: s.svc.Name,
@@ -156,7 +167,7 @@ func (b *builder) fitsByEffect(s *slot, c *api.Container) fit {
 		})
 		return fit{undecided: true}
 	}
-	return fitOf(append(openedDiff(diff, c), filesDiff(s.rep, c)...))
+	return fitOf(append(withoutKept(openedDiff(diff, c), s), filesDiff(s.rep, c)...))
 }
 
 // fitWithoutImage: before the image is here, only its name can be compared.
@@ -232,9 +243,13 @@ func (b *builder) secretsMissing(s *slot) *problem {
 			return &problem{waiting: true, reason: api.ReasonSecretInvalid, message: fmt.Sprintf(
 				"%s (value of %s): nothing is changed until the secret provider has a valid one", rule, ref)}
 		}
-		if b.in.Secrets[ref] == "" {
-			missing = append(missing, ref)
+		if b.secretsOf(s.rep)[ref] != "" {
+			continue
 		}
+		if prob := b.waits[ref]; prob != nil {
+			return &problem{waiting: true, reason: prob.reason, message: prob.message}
+		}
+		missing = append(missing, ref)
 	}
 	if len(missing) == 0 {
 		return nil
@@ -243,19 +258,32 @@ func (b *builder) secretsMissing(s *slot) *problem {
 		"no value for %s: nothing is changed until the secret provider has it", strings.Join(missing, ", "))}
 }
 
-// SecretDigest combines the keyed digests of all secrets of a replica. It is empty for a
-// replica without secrets.
-func (b *builder) SecretDigest(r *api.Replica) string { return SecretDigest(r, b.in.Secrets) }
-
 // SecretDigest combines the keyed digests of all secrets that a replica uses into the
 // value of the label io.ktrdr.secret-digest. The digests are keyed with the node's own
-// key, so weak values can't be guessed from it.
-func SecretDigest(r *api.Replica, digests map[string]string) string {
-	if len(r.SecretRefs) == 0 {
+// key, so weak values can't be guessed from it. It is empty for a replica without secrets.
+//
+// Secrets that the service keeps are in it by name only: their rotation replaces no
+// container.
+func SecretDigest(svc *api.Service, r *api.Replica, digests map[string]string) string {
+	if svc == nil || len(svc.Keeps) == 0 {
+		return digestOver(r.SecretRefs, digests)
+	}
+	named := make(map[string]string, len(r.SecretRefs))
+	for _, ref := range r.SecretRefs {
+		named[ref] = digests[ref]
+		if svc.Kept(ref) != nil {
+			named[ref] = "kept"
+		}
+	}
+	return digestOver(r.SecretRefs, named)
+}
+
+func digestOver(refs []string, digests map[string]string) string {
+	if len(refs) == 0 {
 		return ""
 	}
 	h := sha256.New()
-	for _, ref := range r.SecretRefs {
+	for _, ref := range refs {
 		fmt.Fprintf(h, "%s=%s\n", ref, digests[ref])
 	}
 	return "v1:" + hex.EncodeToString(h.Sum(nil))

@@ -58,7 +58,7 @@ func ValueRefs(svc *api.Service, rep *api.Replica) []string {
 func FolderDigest(svc *api.Service, rep *api.Replica, digests map[string]string) string {
 	all := append(slices.Clone(rep.SecretRefs), hookRefs(svc)...)
 	slices.Sort(all)
-	return SecretDigest(&api.Replica{SecretRefs: slices.Compact(all)}, digests)
+	return digestOver(slices.Compact(all), digests)
 }
 
 // Folder returns the name of the folder that a container reads its secrets from; empty

@@ -167,7 +167,7 @@ func TestHooksUseFolders(t *testing.T) {
 		t.Error("the hook's secret is not delivered")
 	}
 	one := plan.FolderDigest(svc, rep, map[string]string{"op://v/i/pw": "1"})
-	if two := plan.FolderDigest(svc, rep, map[string]string{"op://v/i/pw": "2"}); one == two || plan.SecretDigest(rep, nil) != "" {
+	if two := plan.FolderDigest(svc, rep, map[string]string{"op://v/i/pw": "2"}); one == two || plan.SecretDigest(svc, rep, nil) != "" {
 		t.Error("digest of the folder")
 	}
 }

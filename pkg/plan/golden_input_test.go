@@ -46,6 +46,8 @@ type scenario struct {
 	Images     map[string]*api.Image         `json:"images"` // null: never looked up
 	Secrets    map[string]*string            `json:"secrets"`
 	Refused    map[string]string             `json:"refused"`
+	Kept       map[string]*api.Kept          `json:"kept"`    // by container and reference; null: not remembered
+	Earlier    []string                      `json:"earlier"` // digests of replaced values at hand
 	Mounts     map[string]api.MountState     `json:"mounts"`
 	Failures   map[string]api.Failure        `json:"failures"`
 	Done       []string                      `json:"done"` // containers of jobs that are recorded
@@ -55,6 +57,7 @@ type scenario struct {
 	GoodImages map[string]string             `json:"goodImages"` // ids by reference, where tags moved since
 	GoodJobs   []string                      `json:"goodJobs"`   // containers of jobs that had ended well then
 	Failed     *api.FailedUpdate             `json:"failed"`
+	Stale      bool                          `json:"staleFolders"`
 	Rebooted   bool                          `json:"rebooted"` // no secret folder is left
 	Fault      string                        `json:"fault"`    // of the delivery of secrets
 }
@@ -84,6 +87,8 @@ type scenarioContainer struct {
 	ImageID   string                    `json:"imageID"`
 	Attached  map[string]api.Attachment `json:"attached"` // by name of the network
 	Labels    map[string]string         `json:"labels"`
+	Secrets   map[string]string         `json:"secrets"` // digests that it was made with, where they differ
+	All       bool                      `json:"all"`     // its digest covers kept secrets too
 	Anonymous map[string]string         `json:"anonymous"`
 	Facts     json.RawMessage           `json:"facts"`
 }
@@ -143,6 +148,7 @@ func scenarioInput(t *testing.T, archive *txtar.Archive) plan.Input {
 	sc.objects()
 	sc.containers()
 	sc.rollout()
+	sc.kept()
 	return sc.in
 }
 

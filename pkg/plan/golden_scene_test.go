@@ -80,7 +80,7 @@ func (sc *scene) containers() {
 			}
 			if slices.Contains(sc.told.Done, r.Name) {
 				key := api.JobKey(sc.in.Stack.Project, svc.Name, r.Name)
-				sc.in.Observed.Jobs[key] = r.SpecHash + plan.SecretDigest(&r, sc.in.Secrets)
+				sc.in.Observed.Jobs[key] = r.SpecHash + plan.SecretDigest(&svc, &r, sc.in.Secrets)
 			}
 		}
 	}
@@ -92,6 +92,71 @@ func (sc *scene) containers() {
 	sc.triedUpdates()
 }
 
+// madeWith is the secret digest that a container carries.
+func (sc *scene) madeWith(service string, rep *api.Replica, told *scenarioContainer) string {
+	digests := maps.Clone(sc.in.Secrets)
+	maps.Copy(digests, told.Secrets)
+	svc := sc.in.Stack.Service(service)
+	if told.All {
+		svc = nil
+	}
+	return plan.SecretDigest(svc, rep, digests)
+}
+
+// kept tells what is remembered: that containers have the newest value of what they keep.
+func (sc *scene) kept() {
+	known := map[string]api.Kept{}
+	for _, svc := range sc.in.Stack.Services {
+		for _, rep := range svc.Replicas {
+			for _, k := range svc.Keeps {
+				key := api.KeptKey(sc.in.Stack.Project, rep.Name, k.Ref)
+				told, is := sc.told.Kept[rep.Name+" "+k.Ref]
+				switch {
+				case told != nil:
+					known[key] = *told
+				case !is && !sc.told.Empty:
+					known[key] = api.Kept{Accepted: sc.in.Secrets[k.Ref]}
+				}
+			}
+		}
+	}
+	sc.in.Observed.Kept = known
+	defer sc.fillFolders()
+	sc.in.Keepers.Earlier = map[string]bool{}
+	for _, digest := range sc.told.Earlier {
+		sc.in.Keepers.Earlier[digest] = true
+	}
+}
+
+// fillFolders lets the folders of containers that keep something hold what they keep.
+func (sc *scene) fillFolders() {
+	for _, svc := range sc.in.Stack.Services {
+		for _, rep := range svc.Replicas {
+			digests := maps.Clone(sc.in.Secrets)
+			for _, k := range svc.Keeps {
+				accepted := sc.in.Observed.Kept[api.KeptKey(sc.in.Stack.Project, rep.Name, k.Ref)].Accepted
+				if sc.in.Keepers.Earlier[accepted] {
+					digests[k.Ref] = accepted
+				}
+			}
+			if folder := rep.Name + ".folder"; len(svc.Keeps) > 0 && !sc.told.Stale && sc.in.Observed.Folders[folder] != "" {
+				sc.in.Observed.Folders[folder] = plan.FolderDigest(&svc, &rep, digests)
+			}
+		}
+	}
+}
+
+func (sc *scene) serviceOf(rep *api.Replica) *api.Service {
+	for i := range sc.in.Stack.Services {
+		for _, r := range sc.in.Stack.Services[i].Replicas {
+			if r.Name == rep.Name {
+				return &sc.in.Stack.Services[i]
+			}
+		}
+	}
+	return nil
+}
+
 // itself stands for a hash in Facts: that of the wanted spec, or of the update that was tried.
 const itself = "wanted"
 
@@ -100,7 +165,7 @@ func (sc *scene) hashes(c *api.Container, rep *api.Replica) {
 		c.Facts.SpecHash = rep.SpecHash
 	}
 	if c.Facts.ComparedFor == itself {
-		c.Facts.ComparedFor = rep.SpecHash + plan.SecretDigest(rep, sc.in.Secrets)
+		c.Facts.ComparedFor = rep.SpecHash + plan.SecretDigest(sc.serviceOf(rep), rep, sc.in.Secrets)
 	}
 }
 
@@ -213,7 +278,7 @@ func (sc *scene) containerLabels(service string, rep api.Replica, spec api.Conta
 		labels[api.LabelWorkingDir] = told.From
 	case !told.Person:
 		labels[api.LabelStack], labels[api.LabelSpecHash] = sc.in.Stack.Name, spec.Hash()
-		if d := plan.SecretDigest(&rep, sc.in.Secrets); d != "" {
+		if d := sc.madeWith(service, &rep, told); d != "" {
 			labels[api.LabelSecretDigest] = d
 		}
 		sc.deliver(labels, service, rep)

@@ -96,7 +96,7 @@ func (b *builder) jobs() map[string]string {
 	done := map[string]string{}
 	for _, s := range b.slots {
 		if s.svc.Job {
-			done[api.JobKey(b.stack.Project, s.svc.Name, s.rep.Name)] = s.rep.SpecHash + SecretDigest(s.rep, b.in.Secrets)
+			done[api.JobKey(b.stack.Project, s.svc.Name, s.rep.Name)] = s.rep.SpecHash + b.digestOf(s)
 		}
 	}
 	return done

@@ -175,7 +175,7 @@ func (m *model) create(stack *api.Stack, op plan.Op) error {
 	id := m.id("c")
 	labels := m.labels(stack, op.Replica.SpecHash)
 	maps.Copy(labels, map[string]string{api.LabelService: op.Service, api.LabelNumber: strconv.Itoa(op.Replica.Number)})
-	if d := plan.SecretDigest(op.Replica, map[string]string{"op://v/i/f": "v1:digest"}); d != "" {
+	if d := plan.SecretDigest(op.Wanted, op.Replica, op.Secrets); d != "" {
 		labels[api.LabelSecretDigest] = d
 	}
 	c := &api.Container{

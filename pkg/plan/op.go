@@ -40,6 +40,10 @@ const (
 	RecordGood         Kind = "record-good"         // what a failed update returns to
 	QuarantineRevision Kind = "quarantine-revision" // an update that failed
 	LiftQuarantine     Kind = "lift-quarantine"
+
+	LearnKept  Kind = "learn-kept-secret" // which value a container got at its first start
+	Rotate     Kind = "rotate-secret"     // make a running container accept a new value
+	FillFolder Kind = "fill-secret-folder"
 )
 
 // Op is one step. Key identifies it across plans: the same step of a later plan has the
@@ -92,6 +96,11 @@ type Op struct {
 	// of a RecordGood, and for a QuarantineRevision the last lines of the container LogsOf.
 	Memory *api.Rollout `json:"-"`
 	LogsOf string       `json:"-"`
+	// Secrets are the digests of the values that Replica gets, by reference.
+	Secrets map[string]string `json:"-"`
+	// Kept is set for LearnKept and Rotate; Digest is that of its newest value.
+	Kept   *api.KeptSecret `json:"-"`
+	Digest string          `json:"-"`
 	// Grace is set for Stop and Restart.
 	Grace *time.Duration `json:"-"`
 }

@@ -36,6 +36,7 @@ func (b *builder) planSlot(s *slot) {
 	}
 	b.adopt(s)
 	b.tellEnvironment(s)
+	b.fillFolder(s)
 	b.keep(s, gate)
 }
 
@@ -55,7 +56,7 @@ func (b *builder) settleUndecided(s *slot) {
 // finishedJob says that the slot is a job that ended well for its present spec.
 func (b *builder) finishedJob(s *slot) bool {
 	key := api.JobKey(b.stack.Project, s.svc.Name, s.rep.Name)
-	hash := s.rep.SpecHash + SecretDigest(s.rep, b.in.Secrets)
+	hash := s.rep.SpecHash + b.digestOf(s)
 	if s.keeper == nil {
 		if s.done = s.svc.Job && (b.obs.Jobs[key] == hash || b.known.Jobs[key] == hash || b.phase == RolledBack); s.done {
 			b.retire(s, nil)
@@ -185,14 +186,14 @@ func (b *builder) protectObsolete(s *slot) {
 
 // adopt remembers the keeper as one of the wanted spec, where only its effect says so.
 func (b *builder) adopt(s *slot) {
-	if !s.adopt || s.keeper.SpecHash() == s.rep.SpecHash {
+	if !s.adopt || s.keeper.SpecHash() == s.rep.SpecHash && Carried(s.keeper) == b.digestOf(s) {
 		return
 	}
 	s.ops++
 	b.add(Op{
 		Key: string(Adopt) + "/" + shortID(s.keeper.ID), Kind: Adopt, Object: s.keeper.Name, ID: s.keeper.ID,
 		Service: s.svc.Name, Cause: "container is as wanted; taken over without a restart",
-		Replica: s.rep, SpecHash: s.rep.SpecHash,
+		Replica: s.rep, Wanted: s.svc, SpecHash: s.rep.SpecHash,
 	})
 }
 

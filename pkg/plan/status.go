@@ -215,6 +215,7 @@ func (b *builder) summarise(st *api.StackStatus) {
 			st.Reason = svc.Reason
 		}
 	}
+	blocked := slices.IndexFunc(st.Conditions, func(c api.Condition) bool { return c.Type == api.ConditionBlocked })
 	switch {
 	case st.Hold != nil && (first != "" || b.plan.changes() > 0):
 		st.Reason, st.Message = api.ReasonOnHold, "on hold: "+st.Hold.Why
@@ -225,8 +226,8 @@ func (b *builder) summarise(st *api.StackStatus) {
 		}
 	case b.plan.changes() > 0:
 		st.Reason, st.Message = api.ReasonProgressing, count(b.plan.changes())+" left"
-	case slices.ContainsFunc(st.Conditions, func(c api.Condition) bool { return c.Type == api.ConditionBlocked }):
-		st.Reason, st.Message = st.Conditions[0].Reason, st.Conditions[0].Message
+	case blocked >= 0:
+		st.Reason, st.Message = st.Conditions[blocked].Reason, st.Conditions[blocked].Message
 	default:
 		st.Converged, st.Reason = true, api.ReasonConverged
 	}

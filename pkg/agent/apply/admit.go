@@ -32,10 +32,11 @@ func (x *Executor) login(image string, registries []api.Registry) (username, pas
 				err: fmt.Errorf("log in to %s: the node's policy does not allow the registry", host),
 			}
 		}
-		if username, err = x.expand(r.Username); err != nil {
+		newest := opener{secrets: x.cfg.Secrets}
+		if username, err = newest.expand(r.Username); err != nil {
 			return "", "", err
 		}
-		password, err = x.expand(r.Password)
+		password, err = newest.expand(r.Password)
 		return username, password, err
 	}
 	return "", "", nil

@@ -91,12 +91,23 @@ type StackMemory interface {
 	SetPulled(ref string, at time.Time) error
 }
 
+// Keeper remembers which values containers keep, for the next plan and the next agent. What
+// can't be written to disk is an error, and is remembered all the same until the agent ends.
+type Keeper interface {
+	SetKept(key string, kept api.Kept) error
+}
+
 // Secrets opens values by reference.
 type Secrets interface {
+	// Open returns the newest value, OpenAs the one of a digest, where it is at hand.
 	Open(ref string) (secrets.Value, bool)
-	Digests() map[string]string
+	OpenAs(ref, digest string) (secrets.Value, bool)
 	// Redact takes every value out of a text.
 	Redact(text string) string
+	// DigestOf is the digest that a text has as the value of ref; Restore takes one back that
+	// was found where it had been delivered.
+	DigestOf(ref, text string) string
+	Restore(ref, text string)
 }
 
 // Delivery keeps the folders that containers read their secrets from.
@@ -106,6 +117,13 @@ type Delivery interface {
 	Write(folder string, content deliver.Content) error
 	Held(folder string) string
 	Remove(folder string) error
+}
+
+// Rotations shows a container the values of a rotation, and what its folder holds.
+type Rotations interface {
+	Offer(folder, old, fresh string) error
+	Withdraw(folder string) error
+	Texts(folder string) []string
 }
 
 // Files turns a file or folder of the repository into a host path that can be bound.
@@ -134,7 +152,9 @@ type Config struct {
 	World    World
 	Memory   Memory
 	Secrets  Secrets
+	Kept     Keeper
 	Delivery Delivery
+	Rotation Rotations
 	Files    Files
 	Checker  Checker
 	// Policy may be nil: everything is accepted.
@@ -171,8 +191,12 @@ func (x *Executor) Apply(ctx context.Context, op plan.Op, t plan.Target) error {
 		return x.probe(ctx, op)
 	case plan.Hook:
 		return x.hooks(ctx, op)
-	case plan.Measure, plan.Compare, plan.Adopt, plan.RecordJob:
-		return x.learn(ctx, op)
+	case plan.Measure, plan.Compare, plan.Adopt, plan.RecordJob, plan.LearnKept:
+		return x.learn(ctx, op, t)
+	case plan.Rotate:
+		return x.rotate(ctx, op, t)
+	case plan.FillFolder:
+		return x.ensureFolder(op)
 	case plan.RecordGood, plan.QuarantineRevision, plan.LiftQuarantine:
 		return x.rollout(ctx, op, t)
 	case plan.AwaitExit, plan.AwaitDelay:

@@ -1,9 +1,7 @@
 package apply
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"sort"
@@ -21,7 +19,6 @@ const composeVersion = "5.0.0"
 
 // create makes a container from its spec with everything filled in.
 func (x *Executor) create(ctx context.Context, op plan.Op, t plan.Target) error {
-	// Before the values are opened: see writeFolder.
 	req := engine.CreateRequest{Name: op.NewName, Labels: x.containerLabels(op, t)}
 	if old := x.cfg.World.Snapshot().Containers[op.Replaces]; old != nil {
 		req.InheritVolumes = old.AnonymousVolumes
@@ -30,11 +27,14 @@ func (x *Executor) create(ctx context.Context, op plan.Op, t plan.Target) error 
 	if req.Spec, err = x.placed(ctx, op, t); err != nil {
 		return err
 	}
+	if err := x.keepFirst(op, t); err != nil {
+		return err
+	}
 	if plan.UsesFolder(t.Stack, op.Wanted, op.Replica) {
 		return x.createDelivered(ctx, op, req)
 	}
 	if len(op.Replica.SecretRefs) > 0 {
-		if req.Spec, err = x.openSpec(req.Spec); err != nil {
+		if req.Spec, err = x.opened(op).spec(req.Spec); err != nil {
 			return err
 		}
 	}
@@ -59,53 +59,6 @@ func (x *Executor) placed(ctx context.Context, op plan.Op, t plan.Target) (api.C
 		spec.Image = op.Image
 	}
 	return x.resolveParents(spec, op.Parents), nil
-}
-
-// openSpec opens every reference in a spec. It walks the JSON form so that no string
-// field can be forgotten.
-func (x *Executor) openSpec(spec api.ContainerSpec) (api.ContainerSpec, error) {
-	data, err := json.Marshal(spec)
-	if err != nil {
-		return spec, fmt.Errorf("encode spec: %w", err)
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	var tree any
-	if err := dec.Decode(&tree); err != nil {
-		return spec, fmt.Errorf("decode spec: %w", err)
-	}
-	if tree, err = x.openTree(tree); err != nil {
-		return spec, err
-	}
-	if data, err = json.Marshal(tree); err != nil {
-		return spec, fmt.Errorf("encode opened spec: %w", err)
-	}
-	var opened api.ContainerSpec
-	if err := json.Unmarshal(data, &opened); err != nil {
-		return spec, fmt.Errorf("decode opened spec of %d bytes", len(data)) // the cause could show a value
-	}
-	return opened, nil
-}
-
-func (x *Executor) openTree(node any) (any, error) {
-	var err error
-	switch v := node.(type) {
-	case string:
-		return x.expand(v)
-	case []any:
-		for i := range v {
-			if v[i], err = x.openTree(v[i]); err != nil {
-				return nil, err
-			}
-		}
-	case map[string]any:
-		for k := range v {
-			if v[k], err = x.openTree(v[k]); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return node, nil
 }
 
 // resolveParents replaces service: references by ids, and links by container names.
@@ -168,7 +121,7 @@ func (x *Executor) containerLabels(op plan.Op, t plan.Target) map[string]string 
 	} else if img := x.cfg.World.Snapshot().Images[op.Replica.Spec.Image]; img != nil {
 		labels[api.LabelImage] = img.ID
 	}
-	if digest := plan.SecretDigest(op.Replica, x.cfg.Secrets.Digests()); digest != "" {
+	if digest := plan.SecretDigest(op.Wanted, op.Replica, op.Secrets); digest != "" {
 		labels[api.LabelSecretDigest] = digest
 	}
 	if mode := plan.DeliveryOf(t.Stack, op.Wanted, op.Replica); mode != "" {
@@ -201,7 +154,7 @@ func (x *Executor) copyFiles(ctx context.Context, op plan.Op) error {
 	}
 	for i := range files {
 		var err error
-		if files[i].Content, err = x.expand(files[i].Content); err != nil {
+		if files[i].Content, err = x.opened(op).expand(files[i].Content); err != nil {
 			return err
 		}
 	}

@@ -97,15 +97,14 @@ func isMissing(err error) bool {
 	return ok && e.reason == api.ReasonSecretMissing
 }
 
-// writeFolder makes a folder hold what the replica of op needs. The digest is taken before
-// the values: should one change in between, the folder counts as outdated, not as current.
+// writeFolder makes a folder hold what the replica of op needs.
 func (x *Executor) writeFolder(folder string, op plan.Op) error {
 	content := deliver.Content{
-		Digest: plan.FolderDigest(op.Wanted, op.Replica, x.cfg.Secrets.Digests()),
+		Digest: plan.FolderDigest(op.Wanted, op.Replica, op.Secrets),
 		Values: map[string]string{},
 	}
 	for _, ref := range plan.ValueRefs(op.Wanted, op.Replica) {
-		value, err := x.expand(api.Placeholder(ref))
+		value, err := x.opened(op).expand(api.Placeholder(ref))
 		if err != nil {
 			return err
 		}
@@ -120,7 +119,7 @@ func (x *Executor) writeFolder(folder string, op plan.Op) error {
 	bound, _ := plan.SplitFiles(op.Replica.Spec.Files)
 	for _, f := range bound {
 		refs := strings.Join(api.References(f.Content), " and ")
-		text, err := x.expand(f.Content)
+		text, err := x.opened(op).expand(f.Content)
 		if err != nil {
 			return err
 		}

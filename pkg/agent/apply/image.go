@@ -74,31 +74,3 @@ func registryHost(ref string) string {
 	}
 	return host
 }
-
-// expand opens the references in s.
-func (x *Executor) expand(s string) (string, error) {
-	return api.Expand(s, func(ref string) (string, error) {
-		v, ok := x.cfg.Secrets.Open(ref)
-		if !ok {
-			return "", &opError{
-				class: api.Waiting, reason: api.ReasonSecretMissing,
-				err: fmt.Errorf("open secret %s: no value at hand", ref),
-			}
-		}
-		return v.Open(), nil
-	})
-}
-
-func (x *Executor) expandAll(list []string) ([]string, error) {
-	if list == nil {
-		return nil, nil
-	}
-	out := make([]string, len(list))
-	for i, s := range list {
-		var err error
-		if out[i], err = x.expand(s); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}

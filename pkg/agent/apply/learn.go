@@ -10,7 +10,7 @@ import (
 )
 
 // learn runs operations that find out or remember something.
-func (x *Executor) learn(ctx context.Context, op plan.Op) error {
+func (x *Executor) learn(ctx context.Context, op plan.Op, t plan.Target) error {
 	// Apply hands over only these.
 	//exhaustive:ignore
 	switch op.Kind {
@@ -23,11 +23,10 @@ func (x *Executor) learn(ctx context.Context, op plan.Op) error {
 	case plan.Compare:
 		return x.compare(ctx, op)
 	case plan.Adopt:
-		digest := plan.SecretDigest(op.Replica, x.cfg.Secrets.Digests())
-		if err := x.cfg.Memory.SetAdoption(op.ID, op.SpecHash, digest); err != nil {
-			return fmt.Errorf("remember adoption of %s: %w", op.Object, err)
-		}
-		x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) { f.SpecHash, f.SecretDigest = op.SpecHash, digest })
+		digest := plan.SecretDigest(op.Wanted, op.Replica, op.Secrets)
+		return x.adopt(op, op.SpecHash, digest)
+	case plan.LearnKept:
+		return x.learnKept(op, t)
 	case plan.RecordJob:
 		if err := x.cfg.Memory.SetJob(op.ID, op.SpecHash); err != nil {
 			return fmt.Errorf("remember job %s: %w", op.Object, err)
@@ -47,7 +46,7 @@ func (x *Executor) compare(ctx context.Context, op plan.Op) error {
 	if c == nil {
 		return nil
 	}
-	opened, err := x.openSpec(op.Replica.Spec)
+	opened, err := x.opened(op).spec(op.Replica.Spec)
 	if err != nil {
 		return err
 	}

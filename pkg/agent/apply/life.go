@@ -43,7 +43,7 @@ func (x *Executor) stop(ctx context.Context, op plan.Op) error {
 	c := x.cfg.World.Snapshot().Containers[op.ID]
 	if op.Wanted != nil && c != nil && c.State == api.StateRunning {
 		for _, h := range op.Wanted.PreStop {
-			if err := x.runHook(ctx, op.ID, h); err != nil {
+			if err := x.runHook(ctx, op, h); err != nil {
 				x.cfg.Log.WarnContext(ctx, "pre_stop hook failed", "container_id", op.ID, "service", op.Service, "err", err)
 			}
 		}
@@ -61,22 +61,22 @@ func stopSignal(c *api.Container) string {
 // hookTimeout bounds one lifecycle hook.
 const hookTimeout = 5 * time.Minute
 
-func (x *Executor) runHook(ctx context.Context, id string, h api.Hook) error {
+func (x *Executor) runHook(ctx context.Context, op plan.Op, h api.Hook) error {
 	ctx, cancel := context.WithTimeout(ctx, hookTimeout)
 	defer cancel()
 	env := h.Env
-	command, through := inside(x.cfg.World.Snapshot().Containers[id], h.Command)
+	command, through := inside(x.cfg.World.Snapshot().Containers[op.ID], h.Command)
 	if !through {
 		var err error
-		if env, err = x.expandAll(h.Env); err != nil {
+		if env, err = x.opened(op).expandAll(h.Env); err != nil {
 			return err
 		}
-		if command, err = x.expandAll(h.Command); err != nil {
+		if command, err = x.opened(op).expandAll(h.Command); err != nil {
 			return err
 		}
 	}
 	res, err := x.cfg.Engine.Exec(ctx, engine.ExecRequest{
-		ID: id, Command: command, User: h.User, WorkingDir: h.WorkingDir, Env: env, Privileged: h.Privileged,
+		ID: op.ID, Command: command, User: h.User, WorkingDir: h.WorkingDir, Env: env, Privileged: h.Privileged,
 	})
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (x *Executor) hooks(ctx context.Context, op plan.Op) error {
 		return err
 	}
 	for i, h := range op.Wanted.PostStart {
-		if err := x.runHook(ctx, op.ID, h); err != nil {
+		if err := x.runHook(ctx, op, h); err != nil {
 			return fmt.Errorf("run post_start[%d] of %s: %w", i, op.Object, err)
 		}
 	}

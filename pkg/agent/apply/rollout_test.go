@@ -40,9 +40,11 @@ func (*memory) SetPulled(_ string, _ time.Time) error { return nil }
 // redacting knows one secret.
 type redacting struct{ value string }
 
-func (redacting) Open(string) (secrets.Value, bool) { return secrets.Value{}, false }
-func (redacting) Digests() map[string]string        { return nil }
-func (r redacting) Redact(text string) string       { return strings.ReplaceAll(text, r.value, "***") }
+func (redacting) Open(string) (secrets.Value, bool)           { return secrets.Value{}, false }
+func (redacting) OpenAs(string, string) (secrets.Value, bool) { return secrets.Value{}, false }
+func (redacting) DigestOf(string, string) string              { return "" }
+func (redacting) Restore(string, string)                      {}
+func (r redacting) Redact(text string) string                 { return strings.ReplaceAll(text, r.value, "***") }
 
 // files are copied, or are not there.
 type files struct {

@@ -18,7 +18,7 @@ type Limits map[plan.Kind]int
 // hold up anything else.
 func DefaultLimits() Limits {
 	return Limits{
-		"": 8, plan.Create: 8, plan.Start: 16, plan.Pull: 3, plan.Stop: 64, plan.Restart: 16, plan.Probe: 256, plan.Hook: 16,
+		"": 8, plan.Create: 8, plan.Start: 16, plan.Pull: 3, plan.Stop: 64, plan.Restart: 16, plan.Probe: 256, plan.Hook: 16, plan.Rotate: 16,
 	}
 }
 

@@ -31,6 +31,8 @@ type Secrets interface {
 	Digests() map[string]string
 	// Refused says which rule of the stack's contract a value breaks.
 	Refused(stack *api.Stack) map[string]string
+	// Earlier are the digests of replaced values that are still at hand.
+	Earlier() map[string]bool
 }
 
 // Policy says what the node does not accept of a stack; none means that it is accepted.
@@ -267,12 +269,13 @@ func (l *Loop) planStack(ctx context.Context, name string, st *stackState, now t
 		Observed: l.cfg.World.Snapshot(), Now: now,
 		Secrets: l.cfg.Secrets.Digests(), Refused: l.cfg.Secrets.Refused(st.target.Stack),
 	}
-	if l.cfg.Policy != nil {
-		in.Denied = l.cfg.Policy.Denied(st.target.Stack)
-		if back := plan.InForce(in.Stack, in.Observed); back != nil && len(in.Denied) == 0 {
-			in.Denied = l.cfg.Policy.Denied(&back.Stacks[0])
-		}
+	in.Denied = l.denied(st.target.Stack)
+	if back := plan.InForce(in.Stack, in.Observed); back != nil && len(in.Denied) == 0 {
+		in.Denied = l.denied(&back.Stacks[0])
 	}
+	in.Keepers = plan.Keepers(st.target.Desired.Stacks, plan.Asking{
+		Denied: l.denied, Refused: l.cfg.Secrets.Refused, Earlier: l.cfg.Secrets.Earlier,
+	})
 	p := plan.Build(in)
 	st.last, st.wakeAt = p, p.WakeAt
 	l.cfg.Report.Planned(name, p, time.Since(now))
@@ -285,6 +288,13 @@ func (l *Loop) planStack(ctx context.Context, name string, st *stackState, now t
 	if len(st.target.Stack.Services) == 0 && len(p.Ops) == 0 && p.Status.Converged && !l.isWanted(st) {
 		delete(l.stacks, name)
 	}
+}
+
+func (l *Loop) denied(stack *api.Stack) []api.Condition {
+	if l.cfg.Policy == nil {
+		return nil
+	}
+	return l.cfg.Policy.Denied(stack)
 }
 
 // forgetEffective drops the counts of operations that had their effect: the plan does not

@@ -99,11 +99,11 @@ func operationIncident(name string, op plan.Op, took time.Duration, err error) i
 // learns are the operations that only look; what they find shows in the status.
 func learns(k plan.Kind) bool {
 	switch k {
-	case plan.Resolve, plan.Measure, plan.Compare, plan.Probe, plan.AwaitExit, plan.AwaitDelay:
+	case plan.Resolve, plan.Measure, plan.Compare, plan.Probe, plan.AwaitExit, plan.AwaitDelay, plan.LearnKept:
 		return true
 	case plan.Pull, plan.CreateNetwork, plan.RemoveNetwork, plan.Connect, plan.Disconnect, plan.CreateVolume, plan.Create,
 		plan.CopyFiles, plan.Start, plan.Stop, plan.Restart, plan.Remove, plan.Rename, plan.Update, plan.Unpause, plan.Hook,
-		plan.Adopt, plan.RecordJob, plan.RecordGood, plan.QuarantineRevision, plan.LiftQuarantine:
+		plan.Adopt, plan.RecordJob, plan.RecordGood, plan.QuarantineRevision, plan.LiftQuarantine, plan.Rotate, plan.FillFolder:
 	}
 	return false
 }
@@ -115,7 +115,7 @@ func mutates(k plan.Kind) bool {
 		plan.Start, plan.Stop, plan.Restart, plan.Remove, plan.Rename, plan.Update, plan.Unpause:
 		return true
 	case plan.Resolve, plan.Pull, plan.Measure, plan.Compare, plan.Probe, plan.AwaitExit, plan.AwaitDelay, plan.Hook, plan.Adopt, plan.RecordJob,
-		plan.RecordGood, plan.QuarantineRevision, plan.LiftQuarantine:
+		plan.RecordGood, plan.QuarantineRevision, plan.LiftQuarantine, plan.LearnKept, plan.Rotate, plan.FillFolder:
 	}
 	return false
 }

@@ -12,57 +12,11 @@ import (
 	"time"
 
 	"ktrdr.io/fleet/pkg/agent/internal/deliver"
-	"ktrdr.io/fleet/pkg/agent/internal/secrets"
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/plan"
 )
 
 const secretRef = "op://v/i/f"
-
-// vault is the provider and the agent's own store of values in one: what the agent has at
-// hand is lost with it.
-type vault struct {
-	mu     sync.Mutex
-	value  string // of every reference; empty while the provider is down
-	atHand string
-}
-
-// boot is a new agent, which asks the provider.
-func (v *vault) boot() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.atHand = v.value
-}
-
-// set changes what the provider has; an agent that runs learns it, and keeps what it has
-// when the provider goes down.
-func (v *vault) set(value string) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.value = value
-	if value != "" {
-		v.atHand = value
-	}
-}
-
-func (v *vault) Open(string) (secrets.Value, bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return secrets.NewValue(v.atHand), v.atHand != ""
-}
-
-func (v *vault) Digests() map[string]string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.atHand == "" {
-		return nil
-	}
-	return map[string]string{secretRef: "v1:" + v.atHand}
-}
-
-func (*vault) Redact(text string) string { return text }
-
-func (*vault) Refused(*api.Stack) map[string]string { return nil }
 
 // ram is the host's memory that secrets are delivered in: it outlives the agent, and ends
 // with the host. Its paths exist for the engine once they are written.
@@ -73,10 +27,11 @@ type ram struct {
 	next    int
 	making  map[string]bool
 	folders map[string]deliver.Content
+	offered map[string][2]string
 }
 
 func newRAM(n *node) *ram {
-	return &ram{n: n, making: map[string]bool{}, folders: map[string]deliver.Content{}}
+	return &ram{n: n, making: map[string]bool{}, folders: map[string]deliver.Content{}, offered: map[string][2]string{}}
 }
 
 func (r *ram) New(container string) (folder string, done func()) {
@@ -130,6 +85,31 @@ func (r *ram) call(method, folder string, effect func() error) error {
 	return r.n.failed("after", method, folder)
 }
 
+// Offer and Withdraw count what is shown; nothing may stay.
+func (r *ram) Offer(folder, old, fresh string) error {
+	return r.call("Offer", folder, func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.offered[folder] = [2]string{old, fresh}
+		return nil
+	})
+}
+
+func (r *ram) Withdraw(folder string) error {
+	return r.call("Withdraw", folder, func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.offered, folder)
+		return nil
+	})
+}
+
+func (r *ram) Texts(folder string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.folders[folder].Values))
+}
+
 func (r *ram) Held(folder string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -163,6 +143,7 @@ func (r *ram) lose() {
 	r.mu.Lock()
 	folders := slices.Collect(maps.Keys(r.folders))
 	clear(r.folders)
+	clear(r.offered)
 	r.mu.Unlock()
 	for _, folder := range folders {
 		r.n.fake.RemovePath(valuesOf(folder))

@@ -46,7 +46,7 @@ type fault func(when, method, object string) error
 var errCrashed = errors.New("the agent has crashed")
 
 func newNode(t testing.TB, seed uint64) *node {
-	n := &node{t: t, fake: enginetest.New(seed), memory: newMemory(), vault: &vault{value: "value-1"}}
+	n := &node{t: t, fake: enginetest.New(seed), memory: newMemory(), vault: &vault{value: "value-1", earlier: map[string]bool{}}}
 	n.ram = newRAM(n)
 	hook := func(when string) enginetest.Hook {
 		return func(method, object string) error { return n.failed(when, method, object) }
@@ -75,6 +75,7 @@ func (n *node) start(d *api.Desired) {
 	n.report = &recorder{plans: map[string]*plan.Plan{}}
 	exec := apply.New(apply.Config{
 		Engine: n.fake, Cache: n.cache, World: n.cache, Memory: n.memory, Secrets: n.vault, Delivery: n.ram,
+		Kept: keeper{n}, Rotation: n.ram,
 		Files: noFiles{}, Checker: noChecker{}, Log: log,
 	})
 	n.loop = reconcile.New(reconcile.Config{World: n.cache, Applier: exec, Secrets: n.vault, Report: n.report, Log: log, Limits: reconcile.DefaultLimits()})
@@ -84,6 +85,7 @@ func (n *node) start(d *api.Desired) {
 	for folder, digest := range n.ram.boot() {
 		n.cache.SetFolder(folder, digest)
 	}
+	n.resumeKept()
 	cache, loop, done := n.cache, n.loop, n.done
 	go func() {
 		var wg sync.WaitGroup
@@ -174,10 +176,14 @@ type memory struct {
 	hooks     map[string]bool
 	rollouts  map[string]*api.Rollout
 	pulls     map[string]time.Time
+	kept      map[string]api.Kept
 }
 
 func newMemory() *memory {
-	return &memory{adoptions: map[string][2]string{}, jobs: map[string]string{}, hooks: map[string]bool{}, rollouts: map[string]*api.Rollout{}, pulls: map[string]time.Time{}}
+	return &memory{
+		adoptions: map[string][2]string{}, jobs: map[string]string{}, hooks: map[string]bool{}, rollouts: map[string]*api.Rollout{},
+		pulls: map[string]time.Time{}, kept: map[string]api.Kept{},
+	}
 }
 
 func (m *memory) restore(c *observe.Cache) {
@@ -254,10 +260,14 @@ func (m *memory) ClearHooksPending(id string) error {
 
 type noSecrets struct{}
 
-func (noSecrets) Open(string) (secrets.Value, bool)    { return secrets.Value{}, false }
-func (noSecrets) Digests() map[string]string           { return nil }
-func (noSecrets) Redact(text string) string            { return text }
-func (noSecrets) Refused(*api.Stack) map[string]string { return nil }
+func (noSecrets) Open(string) (secrets.Value, bool)           { return secrets.Value{}, false }
+func (noSecrets) Digests() map[string]string                  { return nil }
+func (noSecrets) Earlier() map[string]bool                    { return nil }
+func (noSecrets) OpenAs(string, string) (secrets.Value, bool) { return secrets.Value{}, false }
+func (noSecrets) DigestOf(string, string) string              { return "" }
+func (noSecrets) Restore(string, string)                      {}
+func (noSecrets) Redact(text string) string                   { return text }
+func (noSecrets) Refused(*api.Stack) map[string]string        { return nil }
 
 type noFiles struct{}
 

@@ -10,8 +10,6 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-
-	"ktrdr.io/fleet/pkg/api"
 )
 
 // Config says where things are; all fields are required.
@@ -175,14 +173,7 @@ func (s *Store) Folders() map[string]string {
 func (s *Store) Values() []string {
 	var texts []string
 	for _, folder := range s.list() {
-		for _, pattern := range []string{filepath.Join(valuesDir, api.SecretsCurrent, "*"), filepath.Join(filesDir, "*")} {
-			paths, _ := filepath.Glob(filepath.Join(s.cfg.Dir, folder, pattern)) // the pattern is a good one
-			for _, path := range paths {
-				if data, err := os.ReadFile(path); err == nil { //nolint:gosec // below our own folder
-					texts = append(texts, string(data))
-				}
-			}
-		}
+		texts = append(texts, s.Texts(folder)...)
 	}
 	return texts
 }

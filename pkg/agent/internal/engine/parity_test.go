@@ -381,9 +381,11 @@ func (noMemory) ClearHooksPending(string) error           { return nil }
 
 type noSecrets struct{}
 
-func (noSecrets) Redact(text string) string         { return text }
-func (noSecrets) Open(string) (secrets.Value, bool) { return secrets.Value{}, false }
-func (noSecrets) Digests() map[string]string        { return nil }
+func (noSecrets) Redact(text string) string                   { return text }
+func (noSecrets) Open(string) (secrets.Value, bool)           { return secrets.Value{}, false }
+func (noSecrets) OpenAs(string, string) (secrets.Value, bool) { return secrets.Value{}, false }
+func (noSecrets) DigestOf(string, string) string              { return "" }
+func (noSecrets) Restore(string, string)                      {}
 
 // inPlace binds repository files where they lie, as docker compose does.
 type inPlace struct{}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -32,6 +33,7 @@ func newRedactor(entries map[string]*entry, earlier []Value) *redactor {
 	values := slices.Clone(earlier)
 	for _, e := range entries {
 		values = append(values, e.value, e.previous)
+		values = slices.AppendSeq(values, maps.Values(e.earlier))
 	}
 	var needles, pins []string
 	for _, v := range values {

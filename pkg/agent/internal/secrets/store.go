@@ -57,6 +57,7 @@ type Store struct {
 
 	mu       sync.RWMutex
 	entries  map[string]*entry
+	needed   func(ref, digest string) bool
 	flight   *flight
 	redactor *redactor
 	earlier  []Value
@@ -72,6 +73,9 @@ type entry struct {
 	err        error
 	// previous is what the value was before: it may still turn up in logs.
 	previous Value
+	// earlier are values that were replaced or restored and are needed, and the last one
+	// that was replaced, by digest.
+	earlier map[string]Value
 }
 
 // New makes an empty store. key is the node's own key of the digests, 32 bytes.
@@ -82,6 +86,7 @@ func New(provider Provider, key []byte) *Store {
 		key:      func() []byte { return key },
 		entries:  map[string]*entry{},
 		redactor: &redactor{},
+		needed:   func(string, string) bool { return false },
 	}
 }
 
@@ -228,25 +233,11 @@ func (s *Store) take(ref string, results map[string]Result, err error, now time.
 	case answered && result.Value.IsEmpty():
 		e.err = missing(ref, ErrEmpty)
 	case answered:
-		e.renew(result, now)
-		e.digest = s.digest(ref, result.Value)
+		s.renew(ref, e, result, now)
 	case err != nil:
 		e.err = err
 	default:
 		e.err = missing(ref, ErrNotFound)
 	}
 	return e.err
-}
-
-func (e *entry) renew(result Result, now time.Time) {
-	first := e.resolvedAt.IsZero()
-	changed := first || !e.value.Equal(result.Value)
-	if changed && !first {
-		e.previous = e.value
-	}
-	if changed {
-		e.generation++
-		e.changedAt = now
-	}
-	e.value, e.version, e.resolvedAt, e.err = result.Value, result.Version, now, nil
 }

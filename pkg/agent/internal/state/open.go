@@ -168,6 +168,7 @@ func (s *Store) decode() {
 	s.adoptions, s.jobs = map[string]Adoption{}, map[string]string{}
 	s.holds, s.hooks, s.runs = map[string]api.Hold{}, map[string]bool{}, map[string]time.Time{}
 	s.rollouts, s.pulls = map[string]*api.Rollout{}, map[string]time.Time{}
+	s.kept = map[string]api.Kept{}
 	unread := 0
 	for name, r := range s.disk.records {
 		at, ok := parseEntry(name)
@@ -205,6 +206,8 @@ func (s *Store) decodeOne(at entry, content []byte) error {
 			s.rollouts[at.key] = r
 		}
 		return err
+	case inKept:
+		return into(s.kept, at.key, content)
 	case inNode:
 		switch at.key {
 		case keyNode:
@@ -289,6 +292,6 @@ func (r records) summary() string {
 			count[at.section]++
 		}
 	}
-	return fmt.Sprintf("%d adoptions, %d jobs, %d holds, %d pending hooks, %d seen runs, %d rollouts, %d pulls, %d of the node's own entries",
-		count[inAdoptions], count[inJobs], count[inHolds], count[inHooks], count[inRuns], count[inRollouts], count[inPulls], count[inNode])
+	return fmt.Sprintf("%d adoptions, %d jobs, %d holds, %d pending hooks, %d seen runs, %d rollouts, %d pulls, %d kept secrets, %d of the node's own entries",
+		count[inAdoptions], count[inJobs], count[inHolds], count[inHooks], count[inRuns], count[inRollouts], count[inPulls], count[inKept], count[inNode])
 }

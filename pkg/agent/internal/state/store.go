@@ -41,6 +41,7 @@ type Store struct {
 	runs      map[string]time.Time
 	rollouts  map[string]*api.Rollout
 	pulls     map[string]time.Time
+	kept      map[string]api.Kept
 	// nodeKey sits behind a func so that printing a Store by accident does not show it.
 	nodeKey  func() []byte
 	lastGood []byte
@@ -59,6 +60,7 @@ const (
 	inRuns      = "runs"
 	inRollouts  = "rollouts"
 	inPulls     = "pulls"
+	inKept      = "kept"
 	inNode      = "node"
 
 	keyNode     = "key"

@@ -149,6 +149,7 @@ func New(e Engine, cfg Config) *Cache {
 		Holds:      map[string]api.Hold{},
 		Rollouts:   map[string]*api.Rollout{},
 		Folders:    map[string]string{},
+		Kept:       map[string]api.Kept{},
 	})
 	return c
 }

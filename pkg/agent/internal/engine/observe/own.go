@@ -149,6 +149,27 @@ func (c *Cache) SetDeliveryFault(fault string) {
 	})
 }
 
+// SetKept tells which value of a secret a container keeps (api.KeptKey).
+func (c *Cache) SetKept(key string, kept api.Kept) {
+	c.change(func(next *api.Observed) (bool, []string) {
+		changed := set(&next.Kept, key, &kept)
+		return changed, everybody(changed)
+	})
+}
+
+// DropKept forgets the kept secrets whose key keep refuses.
+func (c *Cache) DropKept(keep func(key string) bool) {
+	c.change(func(next *api.Observed) (bool, []string) {
+		changed := false
+		for key := range next.Kept {
+			if !keep(key) && set(&next.Kept, key, nil) {
+				changed = true
+			}
+		}
+		return changed, everybody(changed)
+	})
+}
+
 // SetHold suspends changes to a stack; nil resumes it.
 func (c *Cache) SetHold(stack string, hold *api.Hold) {
 	c.change(func(next *api.Observed) (bool, []string) {
