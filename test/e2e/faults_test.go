@@ -219,11 +219,8 @@ func TestStateCorrupt(t *testing.T) {
 	before := a.on.snapshot(t, a.name("web"), a.name("other"))
 	a.stop()
 	path := filepath.Join(a.state, "state.db")
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(path, info.Size()/2); err != nil {
+	// Both headers and one page stay: half of the file can be all that is in use.
+	if err := os.Truncate(path, int64(3*os.Getpagesize())); err != nil {
 		t.Fatal(err)
 	}
 	a.start()

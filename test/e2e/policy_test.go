@@ -37,14 +37,15 @@ services:
 	}
 	before := a.on.snapshot(t, a.name("web"), a.name("side"))
 
-	a.compose(web + "    volumes: [\"/etc:/host:ro\"]\n    labels: {other: \"{{ op://e2e/other/password }}\"}\n    network_mode: host\n")
+	greedy := strings.Replace(web, "environment: {", `environment: {OTHER_PASSWORD: "{{ op://e2e/other/password }}", `, 1)
+	a.compose(greedy + "    volumes: [\"/etc:/host:ro\"]\n    network_mode: host\n")
 	st := a.await("blocked", time.Minute, func(st api.NodeStatus) bool { return len(conditions(st, api.ReasonPolicyViolation)) >= 3 })
 	var told []string
 	for _, c := range conditions(st, api.ReasonPolicyViolation) {
 		told = append(told, c.Message)
 	}
 	names(t, strings.Join(told, "\n"), "services.web.network_mode", "hostNamespaces", "services.web.volumes", "/etc (read-only)",
-		"services.web.labels", "op://e2e/other/password", "`- {path: /etc, writable: false}` under hostPaths in "+policy)
+		"services.web.environment", "op://e2e/other/password", "`- {path: /etc, writable: false}` under hostPaths in "+policy)
 	during(t, "what runs stays, also what is no longer wanted", 3*time.Second, func() bool {
 		a.on.untouched(t, before)
 		return !t.Failed()
