@@ -93,12 +93,16 @@ engine: ## make sure that a Docker engine answers (installs and starts Debian's 
 node-root: ## the root file system of whole machines for tests (LXC; made once, in the cache)
 	@scripts/node-root.sh >/dev/null || echo "SKIPPED: tests on whole machines; the reason stands above" >&2
 
+.PHONY: database-root
+database-root: ## PostgreSQL for tests (made once, in the cache)
+	@scripts/database-root.sh >/dev/null || echo "SKIPPED: tests on a real PostgreSQL; the reason stands above" >&2
+
 .PHONY: newer-engines
 newer-engines: ## newer Docker engines for tests (26.1 and 28.5; fetched once, into the cache)
 	@scripts/engines.sh >/dev/null || echo "SKIPPED: tests on some newer engines; the reason stands above" >&2
 
 .PHONY: test
-test: engine $(if $(filter ./... ./test/%,$(TEST_PACKAGES)),node-root newer-engines) ## every test, on a real engine; sets that up itself
+test: engine $(if $(filter ./... ./test/%,$(TEST_PACKAGES)),node-root database-root newer-engines) ## every test, on a real engine; sets that up itself
 	$(GOTESTSUM) --format standard-quiet -- -count=1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(TEST_PACKAGES)
 
 .PHONY: test-engines

@@ -131,11 +131,14 @@ func (a *agent) execs() func() []string {
 }
 
 // ends returns a function that lists the exit codes of containers since now.
-func (a *agent) ends() func() []string {
+func (a *agent) ends() func() []string { return a.endsOf(a.project) }
+
+// endsOf does so for another project.
+func (a *agent) endsOf(project string) func() []string {
 	since := time.Now()
 	return func() []string {
 		var out []string
-		for _, e := range a.on.events(a.t, a.project, since) {
+		for _, e := range a.on.events(a.t, project, since) {
 			if e.Action == "die" {
 				out = append(out, e.Actor.Attributes["exitCode"])
 			}

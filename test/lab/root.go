@@ -20,6 +20,15 @@ func Root(ctx context.Context, module string) (string, error) {
 	return strings.TrimSpace(out), nil
 }
 
+// DatabaseRoot is the folder of the root file system with a PostgreSQL, likewise.
+func DatabaseRoot(ctx context.Context, module string) (string, error) {
+	out, complaints, err := script(ctx, module, "database-root.sh")
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", ErrUnavailable, complaints)
+	}
+	return strings.TrimSpace(out), nil
+}
+
 // Engines are the folders of the newer engines that `make test` has fetched, by Debian's
 // name of their release, and why others are not there. They fit Options.Programs.
 func Engines(ctx context.Context, module string) (folders map[string]string, missing string, err error) {
