@@ -80,6 +80,9 @@ func configured(command string, args []string, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "ktrdr-agent:", err)
 		return 1
 	}
+	if err := noCore(); err != nil {
+		log.Warn("secrets may get into a core file", "err", err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	if err := agent.Run(ctx, cfg, log); err != nil && !errors.Is(err, context.Canceled) {
