@@ -150,10 +150,13 @@ func (a *agent) start(extra ...string) {
 	a.t.Helper()
 	config := filepath.Join(a.home, "agent.yaml")
 	all := strings.Join(append(append([]string(nil), a.extra...), extra...), "\n")
-	text := fmt.Sprintf("node: %s\nstateDir: %s\nsecretsDir: %s\nsocket: %s\nlisten: \"\"\nengine: {host: unix://%s}\n",
+	text := fmt.Sprintf("node: %s\nstateDir: %s\nsecretsDir: %s\nsocket: %s\nengine: {host: unix://%s}\n",
 		a.project, a.state, a.ram, a.socket, a.on.socket)
 	if !strings.Contains(all, "source:") {
 		text += fmt.Sprintf("source: {dir: {path: %s}}\n", a.repo)
+	}
+	if !strings.Contains(all, "listen:") {
+		text += "listen: \"\"\n"
 	}
 	if err := os.WriteFile(config, []byte(text+all+"\n"), 0o600); err != nil {
 		a.t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -135,6 +136,11 @@ func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.C
 	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...) //nolint:gosec // tests name the programs
 	cmd.Env = n.environ()
 	return cmd
+}
+
+// Listen listens on an address in the node's network: what runs there reaches the test by it.
+func (n *Node) Listen(address string) (net.Listener, error) {
+	return listenIn(filepath.Join("/proc", strconv.Itoa(n.holder.Process.Pid), "ns/net"), address)
 }
 
 // Path is PATH with the engine's own programs first. dockerd starts containerd by it, and

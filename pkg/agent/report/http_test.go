@@ -346,6 +346,26 @@ func TestDefectIsAnAnswer(t *testing.T) {
 	}
 }
 
+// TestDefectTellsNoSecret: what a panic carries is redacted in the log, which alone has it.
+func TestDefectTellsNoSecret(t *testing.T) {
+	var out bytes.Buffer
+	log, err := telemetry.NewLogger(&out, "debug", "text")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := report.New(report.Config{Node: "b", Log: log})
+	telemetry.SetRedactor(log, func(text string) string { return strings.ReplaceAll(text, "canary-value", "[redacted]") })
+	for _, cause := range []any{"oh canary-value", errors.New("oh canary-value"), struct{ Value string }{"oh canary-value"}} {
+		out.Reset()
+		b := &backend{tree: func(context.Context, string) ([]*plan.Plan, error) { panic(cause) }}
+		w := httptest.NewRecorder()
+		r.Handler(b).ServeHTTP(w, upload(t))
+		if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String()+out.String(), "canary-value") || !strings.Contains(out.String(), "oh [redacted]") {
+			t.Errorf("%d %s %s", w.Code, w.Body, &out)
+		}
+	}
+}
+
 // TestLongPoll waits in vain once, and once for an event that comes.
 func TestLongPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
