@@ -214,7 +214,7 @@ The agent runs on. Try:
   docker rm -f backtest-worker-1            # it is back in a moment
   bin/ktrdrctl events
   bin/ktrdrctl secrets
-  \$EDITOR $home/vaults.yaml    # a changed value replaces the containers that use it
+  \$EDITOR $home/vaults.yaml    # another jwt_secret (32 characters at least) replaces the backend, and nothing else
   \$EDITOR $repo/nodes/demo.yaml && git -C $repo commit -am 'my change'
 Stop and remove everything: make quickstart-stop
 EOF

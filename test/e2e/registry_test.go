@@ -24,17 +24,19 @@ const (
 	registryPass = "registry-pass-5d1e"
 )
 
-// closedRegistry is a registry on the loopback address that wants a login.
+// closedRegistry is a registry that wants a login.
 type closedRegistry struct {
 	host    string
 	refused atomic.Int64
 }
 
+// newRegistry takes basic logins, over TLS where the machine has an address for that: on
+// loopback engines speak plain HTTP.
 func newRegistry(t *testing.T) *closedRegistry {
 	t.Helper()
 	r := &closedRegistry{}
 	images := registry.New(registry.Logger(log.New(&output{}, "", 0)))
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		user, pass, _ := req.BasicAuth()
 		if user != registryUser || pass != registryPass {
 			r.refused.Add(1)
@@ -44,9 +46,14 @@ func newRegistry(t *testing.T) *closedRegistry {
 		}
 		req.URL.Path = strings.Replace(req.URL.Path, "/e2e/pushed/", "/e2e/web/", 1)
 		images.ServeHTTP(w, req)
-	}))
+	})
+	if address := ownAddress(t); address != "" {
+		r.host = withTLS(t, address, handler).Listener.Addr().String()
+		return r
+	}
+	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	r.host = strings.TrimPrefix(server.URL, "http://")
+	r.host = server.Listener.Addr().String()
 	return r
 }
 

@@ -44,32 +44,42 @@ type tokenRegistry struct {
 	tokens map[string]time.Time
 }
 
-// newTokenRegistry listens on an address of this machine that is not loopback: engines
-// don't check certificates there.
+// newTokenRegistry listens on an address of this machine that is not loopback.
 func newTokenRegistry(t *testing.T) *tokenRegistry {
 	t.Helper()
 	r := &tokenRegistry{images: registry.New(registry.Logger(log.New(&output{}, "", 0))), tokens: map[string]time.Time{}}
 	r.life.Store(int64(time.Minute))
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(ownAddress(t), "0"))
+	address := ownAddress(t)
+	if address == "" {
+		t.Skip("SKIPPED: this machine has no address but loopback, where engines don't check certificates")
+	}
+	r.server = withTLS(t, address, r)
+	r.host = r.server.Listener.Addr().String()
+	return r
+}
+
+// withTLS serves on an address with a certificate that the engine trusts for it.
+func withTLS(t *testing.T, address string, handler http.Handler) *httptest.Server {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(address, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.host = listener.Addr().String()
 	pair, authority := certificates(t, listener.Addr().(*net.TCPAddr).IP)
-	folder := filepath.Join("/etc/docker/certs.d", r.host)
+	folder := filepath.Join("/etc/docker/certs.d", listener.Addr().String())
 	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // certificates are public
 		t.Skipf("SKIPPED: the engine's certificates can't be written: %v", err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
 	writeFile(t, filepath.Join(folder, "ca.crt"), authority, 0o644)
-	r.server = &httptest.Server{Listener: listener, Config: &http.Server{Handler: r, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(&output{}, "", 0)}}
-	r.server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-	r.server.StartTLS()
-	t.Cleanup(r.server.Close)
-	return r
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(&output{}, "", 0)}}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server
 }
 
-// ownAddress is an IPv4 address of this machine that is not loopback.
+// ownAddress is an IPv4 address of this machine that is not loopback; empty when there is none.
 func ownAddress(t *testing.T) string {
 	t.Helper()
 	addresses, err := net.InterfaceAddrs()
@@ -81,7 +91,6 @@ func ownAddress(t *testing.T) string {
 			return ip.IP.String()
 		}
 	}
-	t.Skip("SKIPPED: this machine has no address but loopback")
 	return ""
 }
 
