@@ -67,6 +67,14 @@ func (f *fleet) play(scene string) error {
 			r.SetSource(revision, time.Now(), nil)
 			r.Planned("core", corePlan(nil), 0)
 		})
+	case "monitored": // converges, and is rolled back a moment later
+		engine()
+		r.Planned("core", corePlan(nil), 0)
+		f.back.setSync(func() {
+			r.SetSource(revision, time.Now(), nil)
+			r.Planned("core", corePlan(monitored), 0)
+			time.AfterFunc(time.Second, func() { r.Planned("core", corePlan(blocked), 0) })
+		})
 	case "secrets":
 		f.secrets.Store(secretsWell())
 	case "secrets-failing":
@@ -125,6 +133,11 @@ func progressing(p *plan.Plan) {
 	for i := range p.Ops {
 		p.Status.Pending = append(p.Status.Pending, p.Ops[i].String())
 	}
+}
+
+// monitored is an update that runs well so far.
+func monitored(p *plan.Plan) {
+	p.Status.Rollout = &api.RolloutStatus{Phase: string(plan.Updating), Good: "beef"}
 }
 
 func blocked(p *plan.Plan) {

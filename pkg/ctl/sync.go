@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/plan"
 )
 
 // syncPoll is the time between two looks of sync --wait.
@@ -18,7 +19,7 @@ func (s *session) syncCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sync",
 		Short: "Make the agent look at its source now",
-		Long:  "With --wait, waits until what it finds there has converged or is blocked, and shows the\nstatus. The exit code says how it went: see ktrdrctl help exit-codes.",
+		Long:  "With --wait, waits until what it finds there has converged or is blocked, an update also until\nits monitor time is over, and shows the status. The exit code says how it went: see ktrdrctl help exit-codes.",
 		Args:  cobra.NoArgs,
 	}
 	format := output(cmd, formatTable, formatWide, formatJSON, formatYAML)
@@ -86,9 +87,15 @@ func isSettled(st *api.NodeStatus) bool {
 	for i := range st.Stacks {
 		s := &st.Stacks[i]
 		stuck := len(s.Pending) == 0 && slices.ContainsFunc(s.Conditions, isBlocked)
-		if !s.Converged && s.Hold == nil && !stuck {
+		if s.Hold == nil && !stuck && (!s.Converged || isMonitored(s)) {
 			return false
 		}
 	}
 	return true
+}
+
+// isMonitored says that an update runs well but may still be rolled back: its success is
+// not to be told yet.
+func isMonitored(s *api.StackStatus) bool {
+	return s.Rollout != nil && s.Rollout.Phase == string(plan.Updating)
 }
