@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -52,9 +53,17 @@ func (d docker) program(t testing.TB, name string) int {
 			_, _ = fmt.Sscan(children[0], &pid)
 		}
 		line := tryRead(fmt.Sprintf("/proc/%d/cmdline", pid))
-		return line != "" && !strings.Contains(line, api.ExecTarget)
+		return line != "" && !beforeProgram(line)
 	})
 	return pid
+}
+
+// beforeProgram tells whether a command line is still that of what comes before the
+// program: the runtime's init, which an engine calls running a moment before it has
+// executed anything (runc start ends when its FIFO is open), or ktrdr-exec.
+func beforeProgram(line string) bool {
+	argv := strings.Split(line, "\x00")
+	return strings.Contains(line, api.ExecTarget) || len(argv) > 1 && filepath.Base(argv[0]) == "runc" && argv[1] == "init"
 }
 
 func tryRead(path string) string {
