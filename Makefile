@@ -41,7 +41,7 @@ build: ## static binaries of every program for this machine, in bin/
 	scripts/build.sh bin
 
 .PHONY: check
-check: fmt-check generate-check tidy-check lint links race ## all that needs no engine: format, generated files, tidy, lint, import rules, links, race tests
+check: fmt-check generate-check tidy-check proto-check lint links race ## all that needs no engine: format, generated files, tidy, lint, import rules, links, race tests
 
 .PHONY: fmt
 fmt: ## format all Go files
@@ -67,6 +67,10 @@ generate-check: ## fail when a generated file is not what its generator makes
 .PHONY: tidy-check
 tidy-check: ## fail when go.mod or go.sum are not tidy
 	go mod tidy -diff
+
+.PHONY: proto-check
+proto-check: ## lint the contract, and refuse what breaks agents or operators one version away
+	scripts/proto-check.sh
 
 .PHONY: lint
 lint: ## linters and import rules (.golangci.yml)
