@@ -16,7 +16,7 @@ done
 if [[ -n $against ]]; then
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
-    git -c safe.directory='*' archive "$against:proto" | tar -x -C "$work"
+    git -C .. -c safe.directory='*' archive "$against:proto" | tar -x -C "$work"
     buf breaking --against "$work"
 else
     echo "proto-check: there is no main branch with a contract to compare with" >&2
