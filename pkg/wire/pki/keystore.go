@@ -1,0 +1,153 @@
+package pki
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Files of a KeyStore. Key, certificates and authorities are one file: there is no moment
+// in which they don't fit each other.
+const (
+	identityFile = "identity.pem"
+	pendingFile  = "pending.pem"
+)
+
+// ErrNotEnrolled tells that a store has no certificate yet.
+var ErrNotEnrolled = errors.New("there is no certificate yet: join the fleet first")
+
+// KeyStore is the folder (0700) in which a node or an operator keeps its key, its
+// certificate and the authorities that it trusts. One process at a time writes it.
+type KeyStore struct{ dir string }
+
+// OpenKeyStore makes the folder, or refuses one that others may read or that belongs to
+// somebody else.
+func OpenKeyStore(dir string) (*KeyStore, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open key store: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open key store: %w", err)
+	}
+	if info.Mode().Perm()&openToOthers != 0 {
+		return nil, fmt.Errorf("open key store: %s has mode %04o; it holds private keys: chmod 700 it", dir, info.Mode().Perm())
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil, fmt.Errorf("open key store: the owner of %s can't be told", dir)
+	}
+	if err := checkOwner(dir, int(stat.Uid)); err != nil {
+		return nil, fmt.Errorf("open key store: %w", err)
+	}
+	s := &KeyStore{dir: dir}
+	if err := s.sweep(); err != nil {
+		return nil, fmt.Errorf("open key store: %w", err)
+	}
+	return s, nil
+}
+
+// sweep removes what a crash left half written.
+func (s *KeyStore) sweep() error {
+	left, err := filepath.Glob(filepath.Join(s.dir, ".*.pem.*"))
+	if err != nil {
+		return err
+	}
+	for _, name := range left {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Request returns a signing request for a new key, which it keeps until Install. Asked
+// again, after a crash or a lost answer, it has the same key: a controller can tell the
+// repetition from another one with the same token.
+func (s *KeyStore) Request() ([]byte, error) {
+	key, err := s.pending()
+	if err != nil {
+		return nil, fmt.Errorf("make signing request: %w", err)
+	}
+	return newCSR(key)
+}
+
+func (s *KeyStore) pending() (crypto.Signer, error) {
+	key, err := readKey(s.path(pendingFile))
+	if err == nil {
+		return key, nil
+	}
+	// A damaged one is of no use to anybody; one that others can read is a person's business.
+	if info, statErr := os.Stat(s.path(pendingFile)); statErr == nil && info.Mode().Perm()&openToOthers != 0 {
+		return nil, err
+	}
+	fresh, err := newKey()
+	if err != nil {
+		return nil, err
+	}
+	text, err := keyPEM(fresh)
+	if err != nil {
+		return nil, err
+	}
+	if err := replaceFile(s.path(pendingFile), text); err != nil {
+		return nil, err
+	}
+	return fresh, nil
+}
+
+// Install puts the answer to Request in force: the chain (DER, the leaf first) and the
+// authorities (DER, one after the other). It refuses, and keeps what was there, unless the leaf is for the
+// requested key, is signed by one of the authorities and names an identity.
+func (s *KeyStore) Install(chain [][]byte, authorities []byte) (*Credentials, error) {
+	key, err := readKey(s.path(pendingFile))
+	if err != nil {
+		return nil, fmt.Errorf("install certificate: read the requested key: %w", err)
+	}
+	certs, err := parseChain(chain)
+	if err != nil {
+		return nil, fmt.Errorf("install certificate: %w", err)
+	}
+	roots, err := parseBundleDER(authorities)
+	if err != nil {
+		return nil, fmt.Errorf("install certificate: %w", err)
+	}
+	c, err := newCredentials(key, certs, roots)
+	if err != nil {
+		return nil, fmt.Errorf("install certificate: %w", err)
+	}
+	text, err := encodeCredentials(key, certs, roots)
+	if err != nil {
+		return nil, fmt.Errorf("install certificate: %w", err)
+	}
+	if err := replaceFile(s.path(identityFile), text); err != nil {
+		return nil, fmt.Errorf("install certificate: %w", err)
+	}
+	// Left behind it would only make the next request use the same key.
+	if err := os.Remove(s.path(pendingFile)); err != nil {
+		return nil, fmt.Errorf("install certificate: %w", err)
+	}
+	return c, nil
+}
+
+// Load reads what is in force; ErrNotEnrolled if there is nothing. A certificate that has
+// ended is returned: what to do about it is the caller's decision.
+func (s *KeyStore) Load() (*Credentials, error) {
+	data, err := readPrivate(s.path(identityFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("load certificate from %s: %w", s.dir, ErrNotEnrolled)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load certificate: %w", err)
+	}
+	c, err := parseCredentials(data)
+	if err != nil {
+		return nil, fmt.Errorf("load certificate: %s: %w", s.path(identityFile), err)
+	}
+	return c, nil
+}
+
+func (s *KeyStore) path(name string) string { return filepath.Join(s.dir, name) }
