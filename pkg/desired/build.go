@@ -23,6 +23,8 @@ type nodeBuild struct {
 	node   *node
 	stacks map[string]*stack
 	report *report
+	// visit is compose.Request.Visit; nil tells nobody.
+	visit func(name string)
 }
 
 func (b *nodeBuild) name() string {
@@ -233,7 +235,7 @@ func (b *stackBuild) load(ctx context.Context, builtins map[string]string, enabl
 	b.vars.set(builtins)
 	request := compose.Request{
 		Root: b.node.tree.dir, Dir: b.stack.folder, Files: b.files.files, Project: b.project,
-		Profiles: b.stack.Spec.Profiles, Enable: enable, Lookup: b.vars.lookup, Delivery: b.stack.Spec.Delivery,
+		Profiles: b.stack.Spec.Profiles, Enable: enable, Lookup: b.vars.lookup, Delivery: b.stack.Spec.Delivery, Visit: b.node.visit,
 	}
 	if b.stack.Spec.WorkingDirectory != "" {
 		request.WorkingDirectory = b.out.WorkingDir

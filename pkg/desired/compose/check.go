@@ -72,7 +72,7 @@ func (m *mapper) checkContext(place, context string) {
 	}
 	clean, err := inside(context)
 	if err == nil {
-		_, err = m.repo.stat(clean)
+		_, err = m.repo.look(clean)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.found.errorf(place, "%v", err)

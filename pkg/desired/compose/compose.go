@@ -29,6 +29,9 @@ type Request struct {
 	// Delivery of secrets: api.DeliveryEnv, or empty for files, which also reach containers
 	// whose file system is read-only.
 	Delivery string
+	// Visit is told of each path below Root that is there and that the result depends on, in
+	// the form of fs.ValidPath; of a folder all below it counts. nil tells nobody.
+	Visit func(name string)
 }
 
 // Project is what the Compose files ask for. Everything is sorted and free of map order.

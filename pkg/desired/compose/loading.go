@@ -64,7 +64,7 @@ func open(ctx context.Context, req Request) (*loading, error) {
 	if req.WorkingDirectory != "" && !filepath.IsAbs(req.WorkingDirectory) {
 		return nil, fmt.Errorf("working directory %q is not an absolute path", req.WorkingDirectory)
 	}
-	repo, err := openRepository(req.Root)
+	repo, err := openRepository(req.Root, req.Visit)
 	if err != nil {
 		return nil, err
 	}

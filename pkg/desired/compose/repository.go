@@ -36,9 +36,10 @@ type repository struct {
 	bytes int64
 	files int
 	seen  map[string][]byte
+	visit func(name string)
 }
 
-func openRepository(dir string) (*repository, error) {
+func openRepository(dir string, visit func(name string)) (*repository, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("open repository %q: not an absolute path", dir)
 	}
@@ -46,7 +47,10 @@ func openRepository(dir string) (*repository, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
-	return &repository{root: root, seen: map[string][]byte{}}, nil
+	if visit == nil {
+		visit = func(string) {}
+	}
+	return &repository{root: root, seen: map[string][]byte{}, visit: visit}, nil
 }
 
 // inside cleans a path that is relative to the root. The error says why it is refused.
@@ -110,8 +114,17 @@ func (r *repository) read(clean string) ([]byte, error) {
 	return data, nil
 }
 
-// stat follows symbolic links inside of the repository.
+// stat follows symbolic links inside of the repository, and counts as a visit.
 func (r *repository) stat(clean string) (fs.FileInfo, error) {
+	info, err := r.look(clean)
+	if err == nil {
+		r.visit(clean)
+	}
+	return info, err
+}
+
+// look is stat for what does not matter to the result.
+func (r *repository) look(clean string) (fs.FileInfo, error) {
 	info, err := r.root.Stat(clean)
 	if err != nil {
 		return nil, reason(clean, err)
