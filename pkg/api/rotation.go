@@ -23,6 +23,8 @@ type Kept struct {
 	// Tried is the keyed digest of a value whose rotation began and was not seen to end: the
 	// service may have either.
 	Tried string `json:"tried,omitzero"`
+	// Since is when a rotation made Accepted what the service has; zero for its first start.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // KeptKey names a Kept in Observed.Kept: the secret ref of a container of a project.

@@ -178,7 +178,7 @@ func stackReasons() []Explanation { //nolint:funlen // one row for each reason
 			"Act on the message: run `ktrdr-agent prepare` on the host, or install ktrdr-exec beside ktrdr-agent.",
 		},
 		{
-			"RotationInProgress", "A secret changed that a service keeps since its first start. Until the service has the new value, the old one stays in use.",
+			"RotationInProgress", "A secret changed that a service keeps since its first start. Until the service has the new value, the old one stays in use; those who use it in other stacks follow after those in its own.",
 			"Wait; if it lasts, the message says what the rotation waits for.",
 		},
 		{

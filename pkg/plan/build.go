@@ -29,6 +29,9 @@ type Input struct {
 	Now time.Time
 	// Rehearsal says that nobody runs the plan: it remembers nothing.
 	Rehearsal bool
+
+	// asking are stacks whose plans ask for this one.
+	asking []string
 }
 
 // build plans one stack, whichever the rollout has in force.
@@ -128,7 +131,9 @@ type builder struct {
 	secrets        map[string]string
 	own            map[*api.Replica]map[string]string
 	waits, earlier map[string]*problem
-	keeping        []*keeping // of this stack
+	keeping        []*keeping            // of this stack
+	keepers        map[string][]*keeping // of the node, by reference
+	elsewhere      map[string]*Plan      // of stacks that were asked whether they have a new value
 }
 
 func newBuilder(in Input) *builder {

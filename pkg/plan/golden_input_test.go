@@ -53,6 +53,7 @@ type scenario struct {
 	Done       []string                      `json:"done"` // containers of jobs that are recorded
 	Jobs       map[string]string             `json:"jobs"` // records of other hashes
 	Hold       *api.Hold                     `json:"hold"`
+	Denied     string                        `json:"denied"`     // what the policy says
 	Unknown    bool                          `json:"unknown"`    // nothing is known to be good yet
 	GoodImages map[string]string             `json:"goodImages"` // ids by reference, where tags moved since
 	GoodJobs   []string                      `json:"goodJobs"`   // containers of jobs that had ended well then
@@ -121,10 +122,20 @@ type scene struct {
 
 func scenarioInput(t *testing.T, archive *txtar.Archive) plan.Input {
 	t.Helper()
+	in := sceneInput(t, archive, "")
+	if section(archive, elsewhere+"desired") != "" {
+		joinElsewhere(&in, sceneInput(t, archive, elsewhere))
+	}
+	return in
+}
+
+// sceneInput builds one stack from the sections that begin with prefix.
+func sceneInput(t *testing.T, archive *txtar.Archive, prefix string) plan.Input {
+	t.Helper()
 	var desired scenarioStack
 	sc := &scene{t: t}
-	strict(t, archive, "desired", &desired)
-	strict(t, archive, "observed", &sc.told)
+	strict(t, archive, prefix+"desired", &desired)
+	strict(t, archive, prefix+"observed", &sc.told)
 	sc.in = plan.Input{
 		Node: "a", Revision: "r1", Now: noon, Stack: goldenStack(&desired), Refused: sc.told.Refused, Secrets: map[string]string{},
 		Observed: &api.Observed{
@@ -135,13 +146,16 @@ func scenarioInput(t *testing.T, archive *txtar.Archive) plan.Input {
 		},
 	}
 	sc.good = sc.in.Stack
-	if section(archive, "good") != "" {
+	if section(archive, prefix+"good") != "" {
 		var good scenarioStack
-		strict(t, archive, "good", &good)
+		strict(t, archive, prefix+"good", &good)
 		sc.good = goldenStack(&good)
 	}
 	if sc.told.Hold != nil {
-		sc.in.Observed.Holds["s"] = *sc.told.Hold
+		sc.in.Observed.Holds[sc.in.Stack.Name] = *sc.told.Hold
+	}
+	if sc.told.Denied != "" {
+		sc.in.Denied = []api.Condition{{Type: api.ConditionBlocked, Status: true, Reason: api.ReasonPolicyViolation, Message: sc.told.Denied}}
 	}
 	maps.Copy(sc.in.Observed.Jobs, sc.told.Jobs)
 	sc.images()

@@ -123,6 +123,8 @@ type Plan struct {
 	// Back is the desired state of the last known good when the operations go back to it;
 	// nil when they belong to the wanted one.
 	Back *api.Desired `json:"-"`
+	// Follows are the stacks that it waits for: it changes when they do.
+	Follows []string `json:"-"`
 	// Held says that a hold suspends every operation.
 	Held bool `json:"held,omitzero"`
 	// WakeAt is when something changes by the passing of time alone; zero means never.

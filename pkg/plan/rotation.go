@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"ktrdr.io/fleet/pkg/api"
 )
@@ -15,8 +16,10 @@ type KeeperSigns struct {
 	Stacks []*api.Stack
 	// Earlier are digests of values that were replaced and are still at hand.
 	Earlier map[string]bool
-	// Suspended are stacks of which nothing is run now, by name: the policy denies them.
-	Suspended map[string]bool
+	// Denied are what the policy does not allow of them, by name: nothing of a stack that
+	// has any is run now. Refused are values that break their rules, as in Input.
+	Denied  map[string][]api.Condition
+	Refused map[string]map[string]string
 	// Unfit are references whose newest value breaks a rule of a stack that keeps it.
 	Unfit map[string]bool
 }
@@ -30,15 +33,15 @@ type Asking struct {
 
 // Keepers collects the signs of a node's stacks.
 func Keepers(stacks []api.Stack, ask Asking) KeeperSigns {
-	signs := KeeperSigns{Suspended: map[string]bool{}, Unfit: map[string]bool{}}
+	signs := KeeperSigns{Denied: map[string][]api.Condition{}, Refused: map[string]map[string]string{}, Unfit: map[string]bool{}}
 	for i := range stacks {
 		s := &stacks[i]
 		if !slices.ContainsFunc(s.Services, func(svc api.Service) bool { return len(svc.Keeps) > 0 }) {
 			continue
 		}
 		signs.Stacks = append(signs.Stacks, s)
-		signs.Suspended[s.Name] = len(ask.Denied(s)) > 0
-		for ref := range ask.Refused(s) {
+		signs.Denied[s.Name], signs.Refused[s.Name] = ask.Denied(s), ask.Refused(s)
+		for ref := range signs.Refused[s.Name] {
 			signs.Unfit[ref] = true
 		}
 	}
@@ -60,6 +63,8 @@ type keeping struct {
 	// run there but for a hold.
 	c     *api.Container
 	ready bool
+	// since is when its last rotation ended.
+	since time.Time
 }
 
 // weighSecrets decides which value of each secret is in force: what containers that are
@@ -73,6 +78,7 @@ func (b *builder) weighSecrets() {
 	if len(groups) == 0 {
 		return
 	}
+	b.keepers = groups
 	b.secrets, b.waits = maps.Clone(b.in.Secrets), map[string]*problem{}
 	b.earlier, b.own = map[string]*problem{}, map[*api.Replica]map[string]string{}
 	if b.secrets == nil {
@@ -124,13 +130,14 @@ func (b *builder) look(k *keeping) {
 			found = append(found, c)
 		}
 	}
+	k.since = record.Since
 	k.signs = KeptSigns{
 		Newest: b.in.Secrets[k.kept.Ref], Known: known, Accepted: record.Accepted, Tried: record.Tried,
 		Exists: len(found) > 0, Command: len(k.kept.Exec) > 0,
 	}
 	if len(found) == 1 {
 		k.c = found[0]
-		k.ready = healthy(k.svc, k.c) && !b.in.Keepers.Suspended[k.stack.Name] && !b.in.Keepers.Unfit[k.kept.Ref]
+		k.ready = healthy(k.svc, k.c) && len(b.in.Keepers.Denied[k.stack.Name]) == 0 && !b.in.Keepers.Unfit[k.kept.Ref]
 		k.signs.CanRun = k.ready && !b.isHeld(k.stack.Name)
 		_, k.signs.Failed = b.obs.Failures[k.opKey()]
 	}
@@ -264,7 +271,7 @@ func (k *keeping) whyNot(b *builder) string {
 	switch {
 	case b.isHeld(k.stack.Name):
 		return "the stack is on hold"
-	case b.in.Keepers.Suspended[k.stack.Name]:
+	case len(b.in.Keepers.Denied[k.stack.Name]) > 0:
 		return "the node's policy denies the stack"
 	case b.in.Keepers.Unfit[k.kept.Ref]:
 		return "the new value breaks a rule of the stack"

@@ -24,6 +24,9 @@ func (b *builder) planSlot(s *slot) {
 		s.problem = b.preflight(s, gate)
 	}
 	if s.problem == nil {
+		s.problem = b.awaitFollowers(s)
+	}
+	if s.problem == nil {
 		b.protectObsolete(s)
 	}
 	if s.problem != nil {

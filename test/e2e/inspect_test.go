@@ -261,5 +261,9 @@ func (d docker) events(t testing.TB, project string, since time.Time) []event {
 // event is one of the engine's events.
 type event struct {
 	Action string
-	Actor  struct{ Attributes map[string]string }
+	Actor  struct {
+		ID         string
+		Attributes map[string]string
+	}
+	TimeNano int64 `json:"timeNano"`
 }

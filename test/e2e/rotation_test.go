@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -193,7 +194,7 @@ func TestRotation(t *testing.T) {
 	w.on.untouched(t, before)
 	w.accepts(t, firstPassword, secondPassword)
 
-	ends, jobs := w.ends(), w.endsOf(w.project+"-jobs")
+	ends, jobs, began := w.ends(), w.endsOf(w.project+"-jobs"), time.Now()
 	w.rotation(alterRole)
 	w.await("rotated", time.Minute, func(st api.NodeStatus) bool {
 		return allConverged(st) && service(st, w.backend).ID != before[w.backend].ID && service(st, w.worker).ID != before[w.worker].ID
@@ -204,8 +205,38 @@ func TestRotation(t *testing.T) {
 		t.Errorf("%d and %d containers ended, want backend and worker once each", a, b)
 	}
 	w.on.untouched(t, map[string]*inspected{w.db: before[w.db]})
+	w.inOrder(t, began)
 	w.refused(t)
 	w.quiet(t, firstPassword, secondPassword, thirdPassword)
+}
+
+// inOrder: the role was altered, then the backend got the password and was healthy with it,
+// and only then the worker of the other stack ended.
+func (w *rotationWorld) inOrder(t *testing.T, since time.Time) {
+	t.Helper()
+	var altered, started, healthy, ended int64
+	alters, backend := "", service(w.status(), w.backend).ID
+	list := append(w.on.events(t, w.project, since), w.on.events(t, w.project+"-jobs", since)...)
+	for _, e := range list {
+		of := e.Actor.Attributes["name"]
+		well := e.Action == "exec_die" && e.Actor.Attributes["exitCode"] == "0"
+		switch {
+		case of == w.db && strings.HasPrefix(e.Action, "exec_start") && strings.Contains(e.Action, "password"):
+			alters = e.Actor.Attributes["execID"]
+		case well && altered == 0 && alters != "" && e.Actor.Attributes["execID"] == alters:
+			altered = e.TimeNano
+		case e.Actor.ID == backend && e.Action == "start":
+			started = e.TimeNano
+		case e.Actor.ID == backend && well && healthy == 0:
+			healthy = e.TimeNano
+		case strings.Contains(of, "worker") && e.Action == "die":
+			ended = e.TimeNano
+		}
+	}
+	times := []int64{altered, started, healthy, ended}
+	if slices.Contains(times, 0) || !slices.IsSorted(times) {
+		t.Errorf("role altered, backend started and healthy, worker ended: want this order, got %v", times)
+	}
 }
 
 // refused: without a command nothing is done, by this agent or the next, and what has to be

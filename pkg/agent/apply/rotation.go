@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"time"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/agent/internal/secrets"
@@ -61,7 +62,7 @@ func (x *Executor) rotate(ctx context.Context, op plan.Op, t plan.Target) error 
 	if err := x.adoptKept(op, record); err != nil {
 		return err
 	}
-	if err := x.cfg.Kept.SetKept(key, api.Kept{Accepted: op.Digest}); err != nil {
+	if err := x.cfg.Kept.SetKept(key, api.Kept{Accepted: op.Digest, Since: time.Now().UTC().Round(0)}); err != nil {
 		// The next agent runs the command once more.
 		x.cfg.Log.WarnContext(ctx, "the rotation is not on disk", "container_id", op.ID, "service", op.Service, "err", err)
 	}

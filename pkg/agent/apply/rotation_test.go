@@ -155,7 +155,7 @@ func TestRotate(t *testing.T) {
 				t.Errorf("%s: the input is %q", name, w.stdin)
 			}
 			if c.code == 0 {
-				if err != nil || w.kept() != (api.Kept{Accepted: op.Digest}) {
+				if err != nil || w.kept() != (api.Kept{Accepted: op.Digest, Since: time.Now().UTC()}) {
 					t.Errorf("%s: %v, kept %+v", name, err, w.kept())
 				}
 				return

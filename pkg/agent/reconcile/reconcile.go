@@ -191,6 +191,7 @@ func (l *Loop) collect() {
 // round plans every dirty stack and starts what is ready.
 func (l *Loop) round(ctx context.Context) {
 	now := time.Now()
+	l.markFollowers()
 	for name, st := range l.stacks {
 		if !st.dirty || ctx.Err() != nil {
 			continue
@@ -201,18 +202,28 @@ func (l *Loop) round(ctx context.Context) {
 	l.resetTimer(now)
 }
 
+// markFollowers marks stacks that wait for another one that is planned again.
+func (l *Loop) markFollowers() {
+	for _, st := range l.stacks {
+		if st.dirty || st.last == nil {
+			continue
+		}
+		st.dirty = slices.ContainsFunc(st.last.Follows, func(name string) bool {
+			other := l.stacks[name]
+			return other == nil || other.dirty
+		})
+	}
+}
+
 func (l *Loop) planStack(ctx context.Context, name string, st *stackState, now time.Time) {
 	in := plan.Input{
 		Node: st.target.Desired.Node, Revision: st.target.Desired.Revision, Stack: st.target.Stack,
 		Observed: l.cfg.World.Snapshot(), Now: now,
 		Secrets: l.cfg.Secrets.Digests(), Refused: l.cfg.Secrets.Refused(st.target.Stack),
 	}
-	in.Denied = l.denied(st.target.Stack)
-	if back := plan.InForce(in.Stack, in.Observed); back != nil && len(in.Denied) == 0 {
-		in.Denied = l.denied(&back.Stacks[0])
-	}
+	in.Denied = l.deniedNow(st.target.Stack)
 	in.Keepers = plan.Keepers(st.target.Desired.Stacks, plan.Asking{
-		Denied: l.denied, Refused: l.cfg.Secrets.Refused, Earlier: l.cfg.Secrets.Earlier,
+		Denied: l.deniedNow, Refused: l.cfg.Secrets.Refused, Earlier: l.cfg.Secrets.Earlier,
 	})
 	p := plan.Build(in)
 	st.last, st.wakeAt = p, p.WakeAt
@@ -226,6 +237,18 @@ func (l *Loop) planStack(ctx context.Context, name string, st *stackState, now t
 	if len(st.target.Stack.Services) == 0 && len(p.Ops) == 0 && p.Status.Converged && !l.isWanted(st) {
 		delete(l.stacks, name)
 	}
+}
+
+// deniedNow is what the policy denies of a stack, and of the last known good where that is in force.
+func (l *Loop) deniedNow(stack *api.Stack) []api.Condition {
+	denied := l.denied(stack)
+	if len(denied) > 0 {
+		return denied
+	}
+	if back := plan.InForce(stack, l.cfg.World.Snapshot()); back != nil {
+		return l.denied(&back.Stacks[0])
+	}
+	return nil
 }
 
 func (l *Loop) denied(stack *api.Stack) []api.Condition {

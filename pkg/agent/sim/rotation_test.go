@@ -39,10 +39,12 @@ func rotationCrash(t *testing.T, when string, at int) (crashed bool) {
 		db := r.id("p-db-1")
 		clear(r.created)
 		var calls, dead atomic.Int64
-		r.watch(func(moment, _, _ string) error {
+		early := ""
+		r.watch(func(moment, method, object string) error {
 			if dead.Load() > 0 {
 				return errCrashed
 			}
+			early += r.tooEarly(moment, method, object)
 			if moment == when && calls.Add(1) == int64(at) {
 				dead.Store(1)
 				r.crash()
@@ -56,7 +58,10 @@ func rotationCrash(t *testing.T, when string, at int) (crashed bool) {
 		}
 		crashed = dead.Load() > 0
 		r.stop()
-		r.watch(nil)
+		r.watch(func(moment, method, object string) error {
+			early += r.tooEarly(moment, method, object)
+			return nil
+		})
 		r.start(d)
 		defer r.stop()
 		if err := r.settle(patience, "s", "t"); err != nil {
@@ -64,6 +69,9 @@ func rotationCrash(t *testing.T, when string, at int) (crashed bool) {
 		}
 		if err := r.check("value-2"); err != nil {
 			t.Error(err)
+		}
+		if early != "" {
+			t.Error(early)
 		}
 		if r.id("p-db-1") != db {
 			t.Error("the database was replaced")

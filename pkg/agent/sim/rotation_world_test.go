@@ -61,7 +61,10 @@ type database struct {
 	had []string
 	// broken makes the command fail, before or after its effect.
 	broken func() (before, after bool)
-	runs   int
+	// accepted is told of each new password; unready is what the backend's healthcheck says.
+	accepted func()
+	unready  bool
+	runs     int
 }
 
 func (d *database) accept(password string) {
@@ -71,11 +74,11 @@ func (d *database) accept(password string) {
 
 // command is what runs in containers of the simulation.
 func (d *database) command(_ *api.Container, r engine.ExecRequest) engine.ExecResult {
-	if r.Command[len(r.Command)-1] != "alter" {
-		return engine.ExecResult{}
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if last := r.Command[len(r.Command)-1]; last != "alter" {
+		return engine.ExecResult{ExitCode: map[bool]int{true: 1}[last == "ready" && d.unready]}
+	}
 	d.runs++
 	before, after := false, false
 	if d.broken != nil {
@@ -85,6 +88,9 @@ func (d *database) command(_ *api.Container, r engine.ExecRequest) engine.ExecRe
 		return engine.ExecResult{ExitCode: 1, Output: "role does not exist"}
 	}
 	d.accept(r.Stdin)
+	if d.accepted != nil {
+		d.accepted()
+	}
 	if after {
 		return engine.ExecResult{ExitCode: 2, Output: "connection lost"}
 	}
@@ -155,6 +161,8 @@ func rotatingState(revision, marker, command string) *api.Desired {
 	d := desired(revision,
 		service("api", func(svc *api.Service, s *api.ContainerSpec) {
 			uses(s)
+			svc.OwnHealthcheck = true
+			s.Healthcheck = &api.Healthcheck{Test: []string{"CMD", "ready"}, Interval: 10e9, Retries: 3}
 			svc.DependsOn = []api.Dependency{{Service: "db", Condition: api.ServiceHealthy, Required: true}}
 		}),
 		service("db", func(svc *api.Service, s *api.ContainerSpec) {
