@@ -75,7 +75,7 @@ func FuzzInstall(f *testing.F) {
 	s := store(f)
 	request(f, s)
 	f.Fuzz(func(t *testing.T, leaf, bundle []byte) {
-		if _, err := s.Install([][]byte{leaf}, bundle); err == nil {
+		if _, err := s.Install(grant([][]byte{leaf}, bundle)); err == nil {
 			t.Error("a certificate for a key that nobody knows was installed")
 		}
 	})

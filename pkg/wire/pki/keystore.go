@@ -99,25 +99,39 @@ func (s *KeyStore) pending() (crypto.Signer, error) {
 	return fresh, nil
 }
 
-// Install puts the answer to Request in force: the chain (DER, the leaf first) and the
-// authorities (DER, one after the other). It refuses, and keeps what was there, unless the leaf is for the
-// requested key, is signed by one of the authorities and names an identity.
-func (s *KeyStore) Install(chain [][]byte, authorities []byte) (*Credentials, error) {
+// Grant is the answer to a signing request.
+type Grant struct {
+	// Kind and Name are who the certificate must be for.
+	Kind Kind
+	Name string
+	// Chain is in DER, the leaf first.
+	Chain [][]byte
+	// Authorities are in DER, one after the other.
+	Authorities []byte
+}
+
+// Install puts the answer to Request in force. It refuses, and keeps what was there, unless
+// the leaf is for the requested key and the expected identity and is signed by one of the
+// authorities.
+func (s *KeyStore) Install(g Grant) (*Credentials, error) {
 	key, err := readKey(s.path(pendingFile))
 	if err != nil {
 		return nil, fmt.Errorf("install certificate: read the requested key: %w", err)
 	}
-	certs, err := parseChain(chain)
+	certs, err := parseChain(g.Chain)
 	if err != nil {
 		return nil, fmt.Errorf("install certificate: %w", err)
 	}
-	roots, err := parseBundleDER(authorities)
+	roots, err := parseBundleDER(g.Authorities)
 	if err != nil {
 		return nil, fmt.Errorf("install certificate: %w", err)
 	}
 	c, err := newCredentials(key, certs, roots)
 	if err != nil {
 		return nil, fmt.Errorf("install certificate: %w", err)
+	}
+	if c.Identity.Kind != g.Kind || c.Identity.Name != g.Name {
+		return nil, fmt.Errorf("install certificate: it is for %s, not for %s %s", c.Identity, g.Kind, g.Name)
 	}
 	text, err := encodeCredentials(key, certs, roots)
 	if err != nil {

@@ -22,7 +22,7 @@ func TestKeyStoreKeepsWhatFits(t *testing.T) {
 	}
 	first, err := a.IssueNode("b", request(t, s))
 	must(t, err)
-	installed, err := s.Install(first.Chain, a.BundleDER())
+	installed, err := s.Install(grant(first.Chain, a.BundleDER()))
 	must(t, err)
 	s, err = pki.OpenKeyStore(dir)
 	must(t, err)
@@ -36,13 +36,13 @@ func TestKeyStoreKeepsWhatFits(t *testing.T) {
 	// A renewal takes a new key.
 	second, err := a.IssueNode("b", request(t, s))
 	must(t, err)
-	if _, err := s.Install(first.Chain, a.BundleDER()); err == nil {
+	if _, err := s.Install(grant(first.Chain, a.BundleDER())); err == nil {
 		t.Error("a certificate for another key was installed")
 	}
 	if again, err := s.Load(); err != nil || again.Identity.Serial != first.Serial {
 		t.Errorf("after a refused certificate: %v, %v", again, err)
 	}
-	renewed, err := s.Install(second.Chain, a.BundleDER())
+	renewed, err := s.Install(grant(second.Chain, a.BundleDER()))
 	must(t, err)
 	if bytes.Equal(renewed.Certificate.Leaf.RawSubjectPublicKeyInfo, loaded.Certificate.Leaf.RawSubjectPublicKeyInfo) {
 		t.Error("the renewed certificate has the old key")
@@ -92,7 +92,7 @@ func TestKeyStoreSurvivesCrashes(t *testing.T) {
 	must(t, err)
 	issued, err := a.IssueNode("b", second)
 	must(t, err)
-	_, err = s.Install(issued.Chain, a.BundleDER())
+	_, err = s.Install(grant(issued.Chain, a.BundleDER()))
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(dir, "pending.pem"), pending, 0o600))
 	s, err = pki.OpenKeyStore(dir)
@@ -125,7 +125,15 @@ func TestKeyStoreRefuses(t *testing.T) {
 		s := store(t)
 		issued, err := a.IssueNode("b", request(t, s))
 		must(t, err)
-		if _, err := s.Install(issued.Chain, authority(t).BundleDER()); err == nil {
+		if _, err := s.Install(grant(issued.Chain, authority(t).BundleDER())); err == nil {
+			t.Error("installed")
+		}
+	})
+	t.Run("a certificate of another node", func(t *testing.T) {
+		s := store(t)
+		issued, err := a.IssueNode("c", request(t, s))
+		must(t, err)
+		if _, err := s.Install(grant(issued.Chain, a.BundleDER())); err == nil {
 			t.Error("installed")
 		}
 	})
@@ -133,7 +141,7 @@ func TestKeyStoreRefuses(t *testing.T) {
 		s := store(t)
 		issued, err := a.IssueNode("b", request(t, store(t)))
 		must(t, err)
-		if _, err := s.Install(issued.Chain, a.BundleDER()); err == nil {
+		if _, err := s.Install(grant(issued.Chain, a.BundleDER())); err == nil {
 			t.Error("installed")
 		}
 	})

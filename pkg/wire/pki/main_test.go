@@ -55,7 +55,7 @@ func enrol(t testing.TB, a *pki.Authority, node string) *pki.Credentials {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := s.Install(issued.Chain, a.BundleDER())
+	c, err := s.Install(pki.Grant{Kind: pki.Node, Name: node, Chain: issued.Chain, Authorities: a.BundleDER()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,4 +149,9 @@ func clientConfig(c *pki.Credentials) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, RootCAs: c.Authorities, ServerName: "controller.example", Certificates: []tls.Certificate{c.Certificate},
 	}
+}
+
+// grant is one for node b.
+func grant(chain [][]byte, authorities []byte) pki.Grant {
+	return pki.Grant{Kind: pki.Node, Name: "b", Chain: chain, Authorities: authorities}
 }
