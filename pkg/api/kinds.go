@@ -33,6 +33,25 @@ type FleetSpec struct {
 	// PlaintextAllowed names variables whose name looks like a secret although their
 	// literal value is none.
 	PlaintextAllowed []string `json:"plaintextAllowed,omitzero"`
+	// Rollout says in what order a controller brings a revision to the nodes.
+	Rollout RolloutSpec `json:"rollout,omitzero"`
+}
+
+// RolloutSpec orders how a revision gets to the nodes. Agents without a controller ignore it.
+type RolloutSpec struct {
+	// Waves in their order: one begins when the one before has converged. Nodes that no wave
+	// names form the last one.
+	Waves []WaveSpec `json:"waves,omitzero"`
+	// Timeout of each wave: one that has not converged by then fails the rollout. Default 15m.
+	Timeout Duration `json:"timeout,omitzero"`
+}
+
+// WaveSpec is a set of nodes that get a revision together.
+type WaveSpec struct {
+	// Name is for people: letters, digits and "-".
+	Name string `json:"name"`
+	// Nodes by name.
+	Nodes []string `json:"nodes"`
 }
 
 // RegistrySpec is the login of one registry.

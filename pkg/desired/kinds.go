@@ -57,6 +57,7 @@ func (t *tree) readFleet(r *report) (*fleet, bool) {
 	doc.checkVariables("spec.variables", f.Spec.Variables)
 	doc.checkNames("spec.plaintextAllowed", f.Spec.PlaintextAllowed)
 	f.checkRegistries()
+	f.checkRollout()
 	doc.checkPlaintext("spec.variables", f.Spec.Variables, f.Spec.PlaintextAllowed)
 	return f, true
 }

@@ -120,3 +120,8 @@ func (t *tree) isFolder(name string) bool {
 	info, err := t.root.Stat(name)
 	return err == nil && info.IsDir()
 }
+
+func (t *tree) isFile(name string) bool {
+	info, err := t.root.Stat(name)
+	return err == nil && info.Mode().IsRegular()
+}

@@ -31,6 +31,7 @@ func Validate(ctx context.Context, root string) ([]Problem, error) {
 		}
 	}
 	if fleetOK {
+		v.checkWaves(f)
 		v.build(ctx, f)
 	}
 	v.checkUnplaced()

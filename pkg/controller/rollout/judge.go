@@ -1,0 +1,153 @@
+package rollout
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// Node is what is known of a node when Next is asked.
+type Node struct {
+	// Connected to any controller.
+	Connected bool
+	// AwaySince is when a node that is not connected was seen last; while that is not known,
+	// when whoever asks began to look.
+	AwaySince time.Time
+	Cordoned  bool
+	// Digest of the slice that the node has accepted.
+	Digest string
+	// Refused is set when the node refused the slice with that digest.
+	Refused *Refusal
+	// Status is the newest; nil before the first. StatusDigest is the slice it is about.
+	Status       *api.NodeStatus
+	StatusDigest string
+}
+
+// Refusal is why a node did not take a slice.
+type Refusal struct {
+	Digest  string
+	Reason  string
+	Message string
+}
+
+// judge says how a node does with the slice that it was sent.
+func judge(p Progress, n Node, now time.Time) Progress {
+	p.Reason, p.Message = "", ""
+	refused := n.Refused != nil && n.Refused.Digest == p.Digest
+	switch {
+	case n.Digest == p.Digest && n.Status != nil && n.StatusDigest == p.Digest:
+		p = judgeStatus(p, n.Status, now)
+	case refused:
+		p.Phase, p.Reason = Failed, ReasonRefused
+		p.Message = strings.TrimPrefix(n.Refused.Reason+": "+n.Refused.Message, ": ")
+	case n.Digest == p.Digest:
+		p.Phase, p.Message = Accepted, "no status about it yet"
+	default:
+		p.Phase = Sent
+	}
+	if !n.Connected && p.Phase != Failed && p.Phase != Converged && now.Sub(n.AwaySince) >= Grace {
+		p.Phase, p.Reason = Unreachable, ReasonUnreachable
+		p.Message = "not connected; it gets the revision when it comes back"
+	}
+	p.Message = cut(p.Message)
+	return p
+}
+
+// judgeStatus: what an agent says about the slice that is in force counts, worst stack first.
+func judgeStatus(p Progress, status *api.NodeStatus, now time.Time) Progress {
+	p.Phase, p.Converged, p.Stacks = Accepted, 0, len(status.Stacks)
+	var waits, held, failed []string
+	for i := range status.Stacks {
+		s := &status.Stacks[i]
+		switch reason, message := stackFault(s); {
+		case reason != "" && now.Before(p.Patience):
+			waits = append(waits, s.Name+": tried anew")
+		case reason != "":
+			if len(failed) == 0 {
+				p.Reason = reason
+			}
+			failed = append(failed, s.Name+": "+message)
+		case s.Converged && !updating(s):
+			p.Converged++
+		case s.Hold != nil && !s.Converged:
+			held = append(held, s.Name+" is on hold")
+		default:
+			waits = append(waits, strings.TrimSuffix(s.Name+": "+waitsFor(s), ": "))
+		}
+	}
+	switch {
+	case len(failed) > 0:
+		p.Phase, p.Message = Failed, strings.Join(failed, "; ")
+	case len(waits) > 0:
+		p.Message = strings.Join(waits, "; ")
+	case len(held) > 0:
+		p.Reason, p.Message = api.ReasonOnHold, strings.Join(held, "; ")
+	case !status.Ready:
+		p.Message = "the agent is not ready yet"
+	default:
+		p.Phase = Converged
+	}
+	return p
+}
+
+// updating says that a stack runs well but may still be rolled back.
+func updating(s *api.StackStatus) bool { return s.Rollout != nil && s.Rollout.Phase == "updating" }
+
+// stackFault says why a stack will not converge without somebody acting; "" while it may.
+// A plan that is not about the slice yet says Progressing, whatever it said before.
+func stackFault(s *api.StackStatus) (api.Reason, string) {
+	if s.Converged || s.Hold != nil || s.Reason == api.ReasonProgressing {
+		return "", ""
+	}
+	if r := s.Rollout; r != nil && r.Failed != nil && (r.Phase == "rolled-back" || r.Phase == "paused") {
+		reason := s.Reason
+		if reason == "" {
+			reason = r.Failed.Reason
+		}
+		return reason, failure(r.Failed)
+	}
+	if len(s.Pending) > 0 {
+		return "", ""
+	}
+	for _, c := range s.Conditions {
+		if c.Type == api.ConditionBlocked && c.Status {
+			return c.Reason, c.Message
+		}
+	}
+	return "", ""
+}
+
+func failure(f *api.FailedUpdate) string {
+	verb := "was rolled back"
+	if f.Action == api.FailurePause {
+		verb = "is paused"
+	}
+	text := fmt.Sprintf("revision %s %s: %s", short(f.Revision), verb, strings.TrimPrefix(f.Service+": "+f.Message, ": "))
+	if len(f.Log) > 0 {
+		text += "; last line of " + f.Container + ": " + f.Log[len(f.Log)-1]
+	}
+	return text
+}
+
+func waitsFor(s *api.StackStatus) string {
+	if s.Converged {
+		return "watched until its monitor time is over"
+	}
+	if s.Message != "" {
+		return s.Message
+	}
+	if len(s.Pending) > 0 {
+		return s.Pending[0]
+	}
+	return string(s.Reason)
+}
+
+// cut bounds a message, at a whole character.
+func cut(text string) string {
+	if len(text) <= maxMessage {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxMessage], "") + "…"
+}
