@@ -30,12 +30,13 @@ func TestCanary(t *testing.T) {
 	seen := watchProcesses(t, w.every)
 	w.start()
 	w.await("everything happened that happens by itself", 2*time.Minute, func(st api.NodeStatus) bool {
-		return stackOf(st, "app").Converged && stackOf(st, "open").Converged && rollout(st).Good != "" &&
+		return stackOf(st, "app").Converged && stackOf(st, "open").Converged && stackOf(st, "kept").Converged && rollout(st).Good != "" &&
 			told(st, w.of("sick"), "HEALTHCHECK-SAYS") && service(st, w.of("sick", "probed")).Converged &&
 			told(st, w.of("refused", "uncreated"), "working directory") && told(st, w.of("refused", "unstarted"), "unable to find user")
 	})
 	w.arrived(t)
 	w.gather(t, "at first")
+	w.rotate(t)
 	w.troubles(t)
 	texts := w.gather(t, "at last")
 	w.engineRows(t)
@@ -74,7 +75,7 @@ func (w *canaryWorld) arrived(t *testing.T) {
 // troubles are what makes careless programs repeat secrets.
 func (w *canaryWorld) troubles(t *testing.T) {
 	t.Helper()
-	values := strings.Join([]string{w.word.Value, w.nasty.Value, w.key.Value, w.login.Value, w.open.Value, "pin " + canaryPIN}, " ")
+	values := strings.Join([]string{w.word.Value, w.nasty.Value, w.key.Value, w.login.Value, w.open.Value, w.first.Value, w.second.Value, "pin " + canaryPIN}, " ")
 	for what, q := range map[string]connect.Quirks{
 		"error": {Status: 500, Echo: values}, "page": {HTML: 200, Echo: values}, "bad gateway": {HTML: 502, Echo: values}, "garbage": {Garbage: "[{\"id\": \"" + w.word.Value},
 		"redirect": {Redirect: "http://127.0.0.1:1/" + url.PathEscape(w.word.Value)},

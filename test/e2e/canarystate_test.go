@@ -112,18 +112,19 @@ func (w *canaryWorld) fill(compose string) string {
 func (w *canaryWorld) writeState() {
 	const vault = "op://" + vaultOfUser + "/" + itemOfUser + "/"
 	variables := "\nvariables:\n"
-	for _, name := range []string{"WORD", "NASTY", "KEY", "PIN", "OPEN"} {
+	for _, name := range []string{"WORD", "NASTY", "KEY", "PIN", "OPEN", "ROTATED"} {
 		variables += "  " + name + ": " + vault + strings.ToLower(name) + "\n"
 	}
 	w.write("fleet.yaml", "apiVersion: ktrdr.io/v1alpha1\nkind: Fleet\nmetadata: {name: e2e}\nspec:\n  registries:\n"+
 		"  - {host: '"+w.registry+"', username: robot, password: '"+vault+"login'}\n")
-	w.node("stacks: [{name: app}, {name: open}, {name: sick}, {name: refused}]")
+	w.node("stacks: [{name: app}, {name: open}, {name: sick}, {name: refused}, {name: kept}]")
 	w.stack(variables)
 	w.compose(w.fill(canaryApp))
 	probe := "services:\n  probed:\n    probe:\n      exec: [sh, -c, " + quoteYAML("[ ! -e /bad ] || { "+strings.ReplaceAll(w.print("PROBE-SAYS"), "$$", "$")+"; exit 1; }") +
 		"]\n      interval: 1s\n      failures: 1\n"
 	for name, s := range map[string]struct{ spec, compose string }{
 		"open": {"delivery: env" + variables, canaryOpen}, "sick": {probe + variables, canarySick}, "refused": {"delivery: env" + variables, canaryRefused},
+		"kept": {"services: {kept: {rotation: [{secret: ROTATED, exec: [sh, -c, " + quoteYAML(rotationCommand) + "]}]}}" + variables, canaryKept},
 	} {
 		w.write("stacks/"+name+"/stack.yaml", "apiVersion: ktrdr.io/v1alpha1\nkind: Stack\nmetadata: {name: "+name+"}\nspec:\n  project: "+w.project+"-"+name+"\n"+indent(s.spec))
 		w.write("stacks/"+name+"/compose.yaml", w.fill(s.compose))

@@ -30,7 +30,7 @@ import (
 const canaryPIN = "8042"
 
 // canaryWorld is a node of its own whose agent gets canaries from a stand-in Connect: four
-// that are delivered as files and used in every way, the login of a registry, and one
+// that are delivered as files and used in every way, one that is rotated, the login of a registry, and one
 // ("open") that a stack has in its environment, as the control of each search.
 type canaryWorld struct {
 	*origin
@@ -42,6 +42,8 @@ type canaryWorld struct {
 	echo atomic.Bool
 
 	word, nasty, key, login, open canary.Secret
+	// first and second are the values of a secret that is rotated.
+	first, second canary.Secret
 	// closed finds all but open, exposed finds open alone, every all of them.
 	closed, exposed, every *canary.Scanner
 	began                  time.Time
@@ -53,10 +55,11 @@ func newCanaryWorld(t *testing.T) *canaryWorld {
 	w := &canaryWorld{
 		origin: &origin{agent: bareAgent(t, engine, n)}, began: time.Now(),
 		word: canary.Word("word"), nasty: canary.Nasty("nasty"), key: canary.Key("key"), login: canary.Word("login"), open: canary.Word("open"),
+		first: canary.Word("first"), second: canary.Nasty("second"),
 	}
-	w.closed = canary.New(w.word, w.nasty, w.key, w.login)
+	w.closed = canary.New(w.word, w.nasty, w.key, w.login, w.first, w.second)
 	w.exposed = canary.New(w.open)
-	w.every = canary.New(w.word, w.nasty, w.key, w.login, w.open)
+	w.every = canary.New(w.word, w.nasty, w.key, w.login, w.first, w.second, w.open)
 	w.debugEngine(t)
 	engine.importImage(t, "e2e-canary:shell", []string{"/bin/sh", "/bin/cat"}, "ENTRYPOINT [\"/ktrdrsim\"]")
 	w.serveConnect(t)
@@ -108,7 +111,7 @@ func (w *canaryWorld) serveConnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.vault = w.server.AddVault(connect.Vault{Name: vaultOfUser})
-	fields := []connect.Field{{Label: "pin", Value: canaryPIN}}
+	fields := []connect.Field{{Label: "pin", Value: canaryPIN}, {Label: "rotated", Value: w.first.Value}}
 	for _, s := range []canary.Secret{w.word, w.nasty, w.key, w.login, w.open} {
 		fields = append(fields, connect.Field{Label: s.Name, Value: s.Value})
 	}
