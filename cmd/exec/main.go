@@ -36,8 +36,12 @@ func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stderr, syscall.Exec)) }
 // run fills in argv and env and calls exec, which only returns on failure. What it prints
 // names references, never values.
 func run(argv, env []string, stderr io.Writer, exec func(argv0 string, argv, env []string) error) int {
-	if len(argv) > 0 && argv[0] == "--" {
+	switch {
+	case len(argv) > 0 && argv[0] == "--":
 		argv = argv[1:]
+	case len(argv) == 1 && argv[0] == "--version":
+		fmt.Fprintln(stderr, "ktrdr-exec", api.Version, api.Commit)
+		return 0
 	}
 	if len(argv) == 0 {
 		fmt.Fprintln(stderr, "ktrdr-exec: name a program: ktrdr-exec PROGRAM [ARGUMENT...]")

@@ -148,7 +148,7 @@ func (a *Agent) wire() error {
 	a.exec = apply.New(apply.Config{
 		Engine: a.engine, Cache: a.cache, World: a.cache, Memory: memory{a.store}, Secrets: a.secrets, Delivery: a.folders,
 		Kept: keptSecrets{a}, Rotation: a.folders,
-		Files: a.files, Checker: checker{}, Policy: a.gate, Log: a.log.With("component", "apply"),
+		Files: a.files, Checker: checker{}, Policy: a.gate, Registries: a.engine, Log: a.log.With("component", "apply"),
 	})
 	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log, Providers: a.secrets.Providers, Secrets: a.secretsStatus})
 	a.loop = reconcile.New(reconcile.Config{

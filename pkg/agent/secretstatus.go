@@ -11,7 +11,9 @@ import (
 )
 
 // secretsStatus tells about every reference of the desired state in force.
-func (a *Agent) secretsStatus() api.SecretsStatus {
+func (a *Agent) secretsStatus() api.SecretsStatus { return a.secretsStatusOf(a.desired.Load()) }
+
+func (a *Agent) secretsStatusOf(d *api.Desired) api.SecretsStatus {
 	st := api.SecretsStatus{Node: a.cfg.Node, Time: time.Now(), Providers: a.secrets.Providers(), Secrets: []api.SecretStatus{}}
 	if st.Providers == nil {
 		st.Providers = []api.ProviderState{}
@@ -20,7 +22,7 @@ func (a *Agent) secretsStatus() api.SecretsStatus {
 	for _, s := range a.secrets.States() {
 		states[s.Ref] = s
 	}
-	users := secretUsers(a.desired.Load())
+	users := secretUsers(d)
 	for _, ref := range slices.Sorted(maps.Keys(users)) {
 		entry := secretStatus(ref, states[ref])
 		if !a.gate.AllowsReference(ref) {

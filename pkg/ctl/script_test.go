@@ -225,6 +225,12 @@ func (b *backend) Hold(stack string, h *api.Hold) error {
 	return nil
 }
 
+func (b *backend) Doctor(_ context.Context, _ report.DoctorRequest, emit func(api.Check)) error {
+	emit(api.Check{Name: "engine-version", Result: api.CheckOK, Message: "28.5.2, API 1.51"})
+	emit(api.Check{Name: "disk", Subject: "/var/lib/docker", Result: api.CheckWarn, Message: "1.5G free", Fix: "make room"})
+	return nil
+}
+
 func (b *backend) PlanTree(ctx context.Context, dir string) ([]*plan.Plan, error) {
 	d, _, err := desired.Load(ctx, desired.Request{Root: dir, Node: "b", Revision: "local"})
 	if err != nil {

@@ -19,7 +19,12 @@ func (a *agent) tail() string {
 
 // ask sends a request to the agent's socket and returns status and body.
 func (a *agent) ask(method, path string) (int, []byte, error) {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	return a.askFor(5*time.Second, method, path)
+}
+
+// askFor does, and waits as long as limit.
+func (a *agent) askFor(limit time.Duration, method, path string) (int, []byte, error) {
+	client := http.Client{Timeout: limit, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", a.socket)

@@ -145,7 +145,12 @@ type Policy interface {
 	AllowsRegistry(host string) bool
 }
 
-// Config of an Executor. All fields but Policy are required.
+// Registries tells what registries have, without pulling.
+type Registries interface {
+	AskRegistry(ctx context.Context, req engine.PullRequest) (engine.Manifest, error)
+}
+
+// Config of an Executor. All fields but Policy and Registries are required.
 type Config struct {
 	Engine   Engine
 	Cache    Cache
@@ -159,7 +164,9 @@ type Config struct {
 	Checker  Checker
 	// Policy may be nil: everything is accepted.
 	Policy Policy
-	Log    *slog.Logger
+	// Registries may be nil: AskRegistry is not to be called then.
+	Registries Registries
+	Log        *slog.Logger
 }
 
 // Executor runs operations. It is safe for concurrent use.

@@ -65,6 +65,18 @@ func (x *Executor) pull(ctx context.Context, op plan.Op, t plan.Target) error {
 	return nil
 }
 
+// AskRegistry returns the digest that an image's registry has under the reference, asked
+// with the login among registries that a pull would use. Nothing is pulled.
+func (x *Executor) AskRegistry(ctx context.Context, registries []api.Registry, image, platform string) (string, error) {
+	req := engine.PullRequest{Ref: image, Platform: platform}
+	var err error
+	if req.Username, req.Password, err = x.login(image, registries); err != nil {
+		return "", err
+	}
+	found, err := x.cfg.Registries.AskRegistry(ctx, req)
+	return found.Digest, err
+}
+
 // registryHost is the registry that a reference names, "docker.io" when it names none.
 // Source: distribution/reference splitDockerDomain.
 func registryHost(ref string) string {

@@ -21,8 +21,19 @@ type Backend interface {
 	// PlanTree plans the repository tree in dir against the live engine and changes
 	// nothing. The tree is removed when it returns.
 	PlanTree(ctx context.Context, dir string) ([]*plan.Plan, error)
+	// Doctor checks the node and calls emit for each row, one at a time. dir is a repository
+	// tree whose needs are checked, empty for the state in force.
+	Doctor(ctx context.Context, req DoctorRequest, emit func(api.Check)) error
 	// Alive returns an error when the agent's loop hangs.
 	Alive() error
+}
+
+// DoctorRequest says what is checked.
+type DoctorRequest struct {
+	// Dir is a repository tree whose needs are checked; empty: the state in force.
+	Dir string
+	// Canary starts a container.
+	Canary bool
 }
 
 // handler answers the requests of docs/spec/http.md.
@@ -48,6 +59,7 @@ func (r *Report) Handler(b Backend) http.Handler {
 	h.routes["/v1/hold"] = methods{http.MethodPost: h.hold}
 	h.routes["/v1/resume"] = methods{http.MethodPost: h.resume}
 	h.routes["/v1/plan"][http.MethodPost] = h.planTree
+	h.routes["/v1/doctor"] = methods{http.MethodPost: h.doctor}
 	return h.guarded()
 }
 
@@ -55,7 +67,7 @@ func (r *Report) Handler(b Backend) http.Handler {
 // was not pushed.
 func (r *Report) ReadHandler(b Backend) http.Handler {
 	h := newHandler(r, b)
-	for _, path := range []string{"/v1/hold", "/v1/resume"} {
+	for _, path := range []string{"/v1/hold", "/v1/resume", "/v1/doctor"} {
 		h.routes[path] = methods{http.MethodPost: refuseWrite}
 	}
 	h.routes["/v1/plan"][http.MethodPost] = refuseWrite
@@ -100,7 +112,7 @@ func (h *handler) guarded() http.Handler {
 			return
 		}
 		limit := int64(maxBody)
-		if r.URL.Path == "/v1/plan" {
+		if r.URL.Path == "/v1/plan" || r.URL.Path == "/v1/doctor" {
 			limit = maxTree
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, limit)

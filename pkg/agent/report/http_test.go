@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -45,6 +46,15 @@ func (b *backend) Hold(stack string, h *api.Hold) error {
 		b.holds = map[string]*api.Hold{}
 	}
 	b.holds[stack] = h
+	return b.fail
+}
+
+func (b *backend) Doctor(_ context.Context, req report.DoctorRequest, emit func(api.Check)) error {
+	if b.fail != nil && req.Dir != "" {
+		return b.fail
+	}
+	emit(api.Check{Name: "engine-version", Result: api.CheckOK, Message: "28.5.2"})
+	emit(api.Check{Name: "canary", Result: api.CheckSkip, Message: fmt.Sprint(req.Canary)})
 	return b.fail
 }
 

@@ -166,6 +166,24 @@ func (r *Report) SetEngine(e api.Engine) {
 	}
 }
 
+// Source tells of the last look at the source: when it was, and what was bad about it.
+func (r *Report) Source() (at time.Time, bad *api.Condition) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.source.condition != nil {
+		copied := *r.source.condition
+		bad = &copied
+	}
+	return r.source.checkedAt, bad
+}
+
+// Policy tells which policy is in force.
+func (r *Report) Policy() api.PolicyStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.policy
+}
+
 // SetPolicy notes the node's policy that is in force.
 func (r *Report) SetPolicy(p api.PolicyStatus) {
 	r.mu.Lock()

@@ -88,11 +88,9 @@ func (h *handler) resume(_ http.ResponseWriter, r *http.Request) (any, error) {
 	return map[string]string{"status": "resumed"}, nil
 }
 
-// planTree plans an uploaded tree. Nothing of it outlives the request.
-func (h *handler) planTree(_ http.ResponseWriter, r *http.Request) (any, error) {
-	if err := onlyParams(r); err != nil {
-		return nil, err
-	}
+// uploaded unpacks the tree that a request brings and calls use with its folder. Nothing of
+// it outlives the request.
+func (h *handler) uploaded(r *http.Request, use func(ctx context.Context, dir string) (any, error)) (any, error) {
 	if err := contentType(r, "application/x-tar"); err != nil {
 		return nil, err
 	}
@@ -112,6 +110,18 @@ func (h *handler) planTree(_ http.ResponseWriter, r *http.Request) (any, error) 
 	if err := unpack(ctx, r.Body, dir); err != nil {
 		return nil, err
 	}
+	return use(ctx, dir)
+}
+
+// planTree plans an uploaded tree.
+func (h *handler) planTree(_ http.ResponseWriter, r *http.Request) (any, error) {
+	if err := onlyParams(r); err != nil {
+		return nil, err
+	}
+	return h.uploaded(r, h.planFolder)
+}
+
+func (h *handler) planFolder(ctx context.Context, dir string) (any, error) {
 	plans, err := h.backend.PlanTree(ctx, dir)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
