@@ -20,7 +20,8 @@ type Scale struct {
 	Size int
 }
 
-// SetScale writes spec.scale.<pool> of a node. Whether the pool holds so many slots and the
+// SetScale writes spec.scale.<pool> of a node, and the ports of slots that a template with
+// nextPort did not have so far. Whether the pool holds so many slots and the
 // node has room for them is for desired.Validate to tell. The error is *desired.Error with
 // the place of what is in the way.
 func SetScale(root string, s Scale) (Result, error) {
@@ -36,7 +37,11 @@ func SetScale(root string, s Scale) (Result, error) {
 	if err := w.checkPool(f, spec, s); err != nil {
 		return Result{}, err
 	}
+	stacks := stacksOf(spec)
 	if err := w.scale(f, spec, s); err != nil {
+		return Result{}, err
+	}
+	if err := w.grow(stacks, s); err != nil {
 		return Result{}, err
 	}
 	return w.result(), nil
