@@ -91,9 +91,9 @@ func (f *file) addItem(list *yaml.Node, value, summary string) error {
 		return f.accept(summary, want, slices.Concat(f.data[:end], []byte(", "+value), f.data[end:]))
 	}
 	line := lines(f.data)[last.Line-1]
-	dash := bytes.IndexByte(line, '-')
-	if dash < 0 {
+	before, _, found := bytes.Cut(line, []byte("-"))
+	if !found {
 		return fail(f.at(last), "can't be extended: edit it by hand")
 	}
-	return f.accept(summary, want, f.insert(last.Line, string(line[:dash])+"- "+value+f.lineEnding()))
+	return f.accept(summary, want, f.insert(last.Line, string(before)+"- "+value+f.lineEnding()))
 }
