@@ -21,6 +21,22 @@ type NodeStatus struct {
 	Mounts         []MountStatus `json:"mounts,omitzero"`
 	// SecretProviders tells how the providers of secrets are doing.
 	SecretProviders []ProviderState `json:"secretProviders,omitzero"`
+	// Link is the node's connection to its controller; nil in git mode. It is told on the
+	// node only: a controller knows its own end.
+	Link *Link `json:"link,omitzero"`
+}
+
+// Link tells about the connection of a node to its controller.
+type Link struct {
+	Connected bool `json:"connected"`
+	// Endpoint is the controller that is connected, or was tried last, as host:port.
+	Endpoint string `json:"endpoint,omitzero"`
+	// Controller is what the connected controller calls itself.
+	Controller string `json:"controller,omitzero"`
+	// Since is when it was connected, or when the connection was lost.
+	Since time.Time `json:"since,omitzero"`
+	// LastError is why there is no connection.
+	LastError string `json:"lastError,omitzero"`
 }
 
 // Engine describes the container engine of the node.

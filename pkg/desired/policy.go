@@ -147,20 +147,12 @@ func poolMax(pool api.Pool) int {
 	return len(pool.Services)
 }
 
-// slotPort returns the port of a slot of a template, counted from 1. Beyond the list it is
-// the next one from NextPort on that the list does not have.
+// slotPort returns the port of a slot of a template, counted from 1.
 func slotPort(pool api.Pool, slot int) (int, bool) {
 	if slot <= len(pool.Ports) {
 		return pool.Ports[slot-1], true
 	}
-	port := pool.NextPort - 1
-	for range slot - len(pool.Ports) {
-		port++
-		for slices.Contains(pool.Ports, port) {
-			port++
-		}
-	}
-	return port, pool.NextPort != 0
+	return pool.NextPort + slot - len(pool.Ports) - 1, pool.NextPort != 0
 }
 
 func probeOf(spec *api.ProbeSpec) *api.Probe {

@@ -20,6 +20,9 @@ type Revision struct {
 	// Signer says whose key signed the commit ("ssh <principal> SHA256:…" or "gpg <identity> <fingerprint>").
 	// Empty when no configured key verified it.
 	Signer string `json:"signer,omitempty"`
+	// Digest is "sha256:<hex>" over the files as the controller told them; empty for a folder and a repository. A
+	// commit whose files for this node are others than before (they were put together by another rule) has another one.
+	Digest string `json:"digest,omitempty"`
 }
 
 // Tree is an immutable copy of one revision on disk.

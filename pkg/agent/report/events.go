@@ -168,6 +168,9 @@ func (l *eventLog) news() <-chan struct{} {
 // oldest that is kept. A number from the future means the same.
 func (r *Report) Events(after uint64, limit int) []api.Event { return r.events.after(after, limit) }
 
+// News returns a channel that is closed at the next event.
+func (r *Report) News() <-chan struct{} { return r.events.news() }
+
 // WaitEvents is Events, but waits until there is one or ctx ends; then the list is empty.
 func (r *Report) WaitEvents(ctx context.Context, after uint64, limit int) []api.Event {
 	for {

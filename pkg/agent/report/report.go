@@ -45,6 +45,10 @@ type Report struct {
 	conditions map[string]api.Condition
 	mounts     map[string]api.MountState
 	stacks     map[string]*stack
+	link       *api.Link
+
+	// changed is closed at the next change; nil while nobody waits for one.
+	changed chan struct{}
 }
 
 // desiredState is the state in force.
@@ -117,6 +121,7 @@ func (r *Report) SetDesired(d *api.Desired, at time.Time) {
 			r.metrics.ForgetMount(path)
 		}
 	}
+	r.touch()
 	r.mu.Unlock()
 	r.metrics.SetDesired(d.Revision)
 	if changed {
@@ -141,6 +146,7 @@ func (r *Report) SetSource(revision string, at time.Time, c *api.Condition) {
 	}
 	r.source.condition = withSince(c, before)
 	moved := r.source.revision != known
+	r.touch()
 	r.mu.Unlock()
 
 	if c == nil {
@@ -158,6 +164,7 @@ func (r *Report) SetEngine(e api.Engine) {
 	r.mu.Lock()
 	r.engine = e
 	r.observed = r.observed || e.Reachable
+	r.touch()
 	r.mu.Unlock()
 	if e.Reachable {
 		r.metrics.EngineUp()
@@ -188,6 +195,7 @@ func (r *Report) Policy() api.PolicyStatus {
 func (r *Report) SetPolicy(p api.PolicyStatus) {
 	r.mu.Lock()
 	r.policy = p
+	r.touch()
 	r.mu.Unlock()
 }
 
@@ -203,6 +211,7 @@ func (r *Report) SetNodeCondition(key string, c *api.Condition) {
 	} else {
 		r.conditions[key] = *withSince(c, before)
 	}
+	r.touch()
 	r.mu.Unlock()
 	if sameReason(before, c) {
 		return
@@ -220,6 +229,9 @@ func (r *Report) SetMount(path string, st api.MountState) {
 	wanted := !r.desired.accepted || r.desired.mounts[path]
 	if wanted {
 		r.mounts[path] = st
+		if before != st {
+			r.touch()
+		}
 	}
 	r.mu.Unlock()
 	if !wanted {
@@ -236,10 +248,38 @@ func (r *Report) SetMount(path string, st api.MountState) {
 	r.events.add(e)
 }
 
+// SetLink notes how the connection to the controller is.
+func (r *Report) SetLink(l api.Link) {
+	r.mu.Lock()
+	r.link = &l
+	r.touch()
+	r.mu.Unlock()
+}
+
+// Changed returns a channel that is closed when Status may say something new. What changes
+// by the passing of time alone, and the state of the providers of secrets, closes none.
+func (r *Report) Changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.changed == nil {
+		r.changed = make(chan struct{})
+	}
+	return r.changed
+}
+
+// touch tells those who wait for a change. The caller holds the lock.
+func (r *Report) touch() {
+	if r.changed != nil {
+		close(r.changed)
+		r.changed = nil
+	}
+}
+
 // Forget drops what is known about a stack.
 func (r *Report) Forget(name string) {
 	r.mu.Lock()
 	delete(r.stacks, name)
+	r.touch()
 	r.mu.Unlock()
 	r.metrics.ForgetStack(name)
 }

@@ -47,6 +47,7 @@ func (r *Report) Planned(name string, p *plan.Plan, took time.Duration) {
 	if gone {
 		delete(r.stacks, name)
 	}
+	r.touch()
 	r.mu.Unlock()
 
 	r.metrics.Reconciled(telemetry.Stack{Name: name, Converged: p.Status.Converged, Took: took})

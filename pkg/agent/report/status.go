@@ -30,6 +30,10 @@ func (r *Report) Status() api.NodeStatus {
 		m := r.mounts[path]
 		st.Mounts = append(st.Mounts, api.MountStatus{Path: path, OK: m.OK, Reason: m.Reason, Message: m.Message})
 	}
+	if r.link != nil {
+		link := *r.link
+		st.Link = &link
+	}
 	if r.providers != nil {
 		st.SecretProviders = r.providers()
 	}

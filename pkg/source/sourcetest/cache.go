@@ -11,9 +11,9 @@ import (
 	"ktrdr.io/fleet/pkg/source"
 )
 
-func tampered(t *testing.T, h Harness) {
-	o := h(t)
-	o.Publish(t, sample())
+func tampered(t *testing.T, h suite) {
+	o := h.origin(t)
+	o.Publish(t, h.sample())
 	s := open(t, o, Options{})
 	tree := fetch(t, s, "")
 	for name, harm := range map[string]func(dir string) error{
@@ -45,6 +45,9 @@ func tampered(t *testing.T, h Harness) {
 		"all gone": os.RemoveAll,
 		"a file":   func(dir string) error { _ = os.RemoveAll(dir); return os.WriteFile(dir, nil, 0o600) },
 	} {
+		if name == "link" && !h.has(Links) {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			verified(t, s, tree.Revision.ID)
 			if err := harm(tree.Dir); err != nil {
@@ -58,7 +61,7 @@ func tampered(t *testing.T, h Harness) {
 			if again := fetch(t, s, tree.Revision.ID); again != tree {
 				t.Errorf("built again as %+v, want %+v", again, tree)
 			}
-			wantFiles(t, tree.Dir, sample())
+			wantFiles(t, tree.Dir, h.sample())
 		})
 	}
 }
@@ -77,9 +80,9 @@ func verified(t *testing.T, s source.Source, id string) {
 }
 
 // crash leaves behind what a process that died at a bad moment would.
-func crash(t *testing.T, h Harness) {
-	o := h(t)
-	o.Publish(t, sample())
+func crash(t *testing.T, h suite) {
+	o := h.origin(t)
+	o.Publish(t, h.sample())
 	cache := filepath.Join(t.TempDir(), "cache")
 	s := open(t, o, Options{CacheDir: cache})
 	tree := fetch(t, s, "")
@@ -98,7 +101,7 @@ func crash(t *testing.T, h Harness) {
 			if got := fetch(t, again, ""); got != tree {
 				t.Errorf("after the crash %+v, want %+v", got, tree)
 			}
-			wantFiles(t, tree.Dir, sample())
+			wantFiles(t, tree.Dir, h.sample())
 			if left, err := os.ReadDir(filepath.Join(cache, "tmp")); err != nil || len(left) > 0 {
 				t.Errorf("left in tmp: %v, %v", left, err)
 			}
@@ -106,9 +109,9 @@ func crash(t *testing.T, h Harness) {
 	}
 }
 
-func cached(t *testing.T, h Harness) {
-	o := h(t)
-	o.Publish(t, sample())
+func cached(t *testing.T, h suite) {
+	o := h.origin(t)
+	o.Publish(t, h.sample())
 	cache := filepath.Join(t.TempDir(), "cache")
 	first := fetch(t, open(t, o, Options{CacheDir: cache}), "")
 	restore := o.Hide(t)
@@ -120,9 +123,9 @@ func cached(t *testing.T, h Harness) {
 	}
 }
 
-func hostileIDs(t *testing.T, h Harness) {
-	o := h(t)
-	o.Publish(t, sample())
+func hostileIDs(t *testing.T, h suite) {
+	o := h.origin(t)
+	o.Publish(t, h.sample())
 	s := open(t, o, Options{})
 	tree := fetch(t, s, "")
 	for _, id := range []string{
@@ -136,11 +139,11 @@ func hostileIDs(t *testing.T, h Harness) {
 			t.Errorf("Prune(%q): %v", id, err)
 		}
 	}
-	wantFiles(t, tree.Dir, sample())
+	wantFiles(t, tree.Dir, h.sample())
 }
 
-func prune(t *testing.T, h Harness) {
-	o := h(t)
+func prune(t *testing.T, h suite) {
+	o := h.origin(t)
 	s := open(t, o, Options{})
 	var trees []source.Tree
 	for _, content := range []string{"one", "two", "three"} {
@@ -164,8 +167,8 @@ func prune(t *testing.T, h Harness) {
 }
 
 // pruneWhileFetching: whatever Fetch returned last is whole, however often everything is pruned meanwhile.
-func pruneWhileFetching(t *testing.T, h Harness) {
-	o := h(t)
+func pruneWhileFetching(t *testing.T, h suite) {
+	o := h.origin(t)
 	s := open(t, o, Options{})
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -193,7 +196,7 @@ func pruneWhileFetching(t *testing.T, h Harness) {
 	}
 }
 
-func diskFull(t *testing.T, h Harness) {
+func diskFull(t *testing.T, h suite) {
 	cache := filepath.Join(t.TempDir(), "cache")
 	if err := os.Mkdir(cache, 0o700); err != nil {
 		t.Fatal(err)
@@ -207,19 +210,19 @@ func diskFull(t *testing.T, h Harness) {
 			t.Errorf("unmount: %v", err)
 		}
 	})
-	o := h(t)
-	o.Publish(t, sample())
+	o := h.origin(t)
+	o.Publish(t, h.sample())
 	s := o.Open(t, Options{CacheDir: cache})
 	defer func() { _ = s.Close() }()
 	first := fetch(t, s, "")
 	o.Publish(t, Files{"big": Text(noise(3 << 20))})
 	fetchError(t, s, source.ReasonStorage)
-	wantFiles(t, first.Dir, sample())
+	wantFiles(t, first.Dir, h.sample())
 	if _, ok := s.Cached(first.Revision.ID); !ok {
 		t.Errorf("the last good tree is gone after the disk was full")
 	}
 	o.Publish(t, Files{"big": nil})
-	wantFiles(t, fetch(t, s, "").Dir, sample())
+	wantFiles(t, fetch(t, s, "").Dir, h.sample())
 }
 
 // noise is text that doesn't compress, the same each time.

@@ -15,8 +15,8 @@ import (
 	"ktrdr.io/fleet/pkg/source"
 )
 
-func sample() Files {
-	return Files{
+func (s suite) sample() Files {
+	return s.plain(Files{
 		"fleet.yaml":                     Text("kind: Fleet\n"),
 		"nodes/b.yaml":                   Text("kind: Node\n"),
 		"stacks/core/compose.yaml":       Text("services: {}\n"),
@@ -28,15 +28,15 @@ func sample() Files {
 		"stacks/core/outside":            {Link: "/etc/passwd"},
 		"stacks/core/up":                 {Link: "../../../../etc"},
 		"stacks/core/dangling":           {Link: "nowhere"},
-	}
+	})
 }
 
-func arrives(t *testing.T, h Harness) {
-	o := h(t)
-	o.Publish(t, sample())
+func arrives(t *testing.T, h suite) {
+	o := h.origin(t)
+	o.Publish(t, h.sample())
 	cache := filepath.Join(t.TempDir(), "deep", "cache")
 	tree := fetch(t, open(t, o, Options{CacheDir: cache}), "")
-	wantFiles(t, tree.Dir, sample())
+	wantFiles(t, tree.Dir, h.sample())
 	if !filepath.IsAbs(tree.Dir) || tree.Revision.ID == "" || tree.Revision.Time.IsZero() {
 		t.Errorf("incomplete tree %+v", tree)
 	}
@@ -53,9 +53,9 @@ func arrives(t *testing.T, h Harness) {
 	}
 }
 
-func unchanged(t *testing.T, h Harness) {
-	o := h(t)
-	o.Publish(t, sample())
+func unchanged(t *testing.T, h suite) {
+	o := h.origin(t)
+	o.Publish(t, h.sample())
 	s := open(t, o, Options{})
 	first := fetch(t, s, "")
 	before, err := os.Stat(first.Dir)
@@ -74,12 +74,12 @@ func unchanged(t *testing.T, h Harness) {
 	}
 }
 
-func edited(t *testing.T, h Harness) {
-	o := h(t)
-	o.Publish(t, sample())
+func edited(t *testing.T, h suite) {
+	o := h.origin(t)
+	o.Publish(t, h.sample())
 	s := open(t, o, Options{})
 	first := fetch(t, s, "")
-	change := Files{
+	change := h.plain(Files{
 		"fleet.yaml":            Text("kind: Fleet # edited\n"),
 		"nodes/b.yaml":          nil,
 		"nodes/deep/er/c.yaml":  Text("new"),
@@ -92,21 +92,21 @@ func edited(t *testing.T, h Harness) {
 		"stacks/core/.gitkeep":  Text(""),
 		"stacks/.gitattributes": Text("* -text ident filter=x export-subst\n"),
 		"stacks/core/crlf":      Text("$Id$\r\nb\n"),
-	}
+	})
 	o.Publish(t, change)
 	second := fetch(t, s, first.Revision.ID)
-	want := sample()
+	want := h.sample()
 	maps.Copy(want, change)
 	if second.Revision.ID == first.Revision.ID || second.Dir == first.Dir {
 		t.Fatalf("the edit was not noticed: %+v", second)
 	}
 	wantFiles(t, second.Dir, want)
-	wantFiles(t, first.Dir, sample())
+	wantFiles(t, first.Dir, h.sample())
 }
 
 // random checks the tree against a model over sequences of changes.
-func random(t *testing.T, h Harness) {
-	o := h(t)
+func random(t *testing.T, h suite) {
+	o := h.origin(t)
 	model := Files{"seed": Text("seed")}
 	o.Publish(t, model)
 	s := open(t, o, Options{})
@@ -123,7 +123,7 @@ func random(t *testing.T, h Harness) {
 			switch kind := rapid.IntRange(0, 3).Draw(rt, "kind"); {
 			case kind == 0 && model[p] != nil:
 				change[p] = nil
-			case kind == 1:
+			case kind == 1 && h.has(Links):
 				change[p] = &File{Link: rapid.SampledFrom([]string{"a", "../b", "/x"}).Draw(rt, "target")}
 			default:
 				change[p] = &File{Content: rapid.String().Draw(rt, "content"), Exec: kind == 2}
@@ -139,13 +139,13 @@ func random(t *testing.T, h Harness) {
 	})
 }
 
-func subFolder(t *testing.T, h Harness) {
-	o := h(t)
-	o.Publish(t, sample())
+func subFolder(t *testing.T, h suite) {
+	o := h.origin(t)
+	o.Publish(t, h.sample())
 	s := open(t, o, Options{Path: "stacks/core"})
 	tree := fetch(t, s, "")
 	want := Files{}
-	for name, f := range sample() {
+	for name, f := range h.sample() {
 		if rel, err := filepath.Rel("stacks/core", name); err == nil && filepath.IsLocal(rel) {
 			want[rel] = f
 		}
@@ -156,9 +156,9 @@ func subFolder(t *testing.T, h Harness) {
 	wantFiles(t, fetch(t, s, tree.Revision.ID).Dir, want)
 }
 
-func missingFolder(t *testing.T, h Harness) {
-	o := h(t)
-	o.Publish(t, sample())
+func missingFolder(t *testing.T, h suite) {
+	o := h.origin(t)
+	o.Publish(t, h.sample())
 	fetchError(t, open(t, o, Options{Path: "stacks/nowhere"}), source.ReasonPathNotFound)
 	fetchError(t, open(t, o, Options{Path: "fleet.yaml"}), source.ReasonPathNotFound)
 	fetchError(t, open(t, o, Options{Path: "stacks/core/outside"}), source.ReasonPathNotFound, source.ReasonInvalid)
@@ -168,8 +168,8 @@ func missingFolder(t *testing.T, h Harness) {
 	wantFiles(t, fetch(t, s, "").Dir, Files{"x": Text("x")})
 }
 
-func limits(t *testing.T, h Harness) {
-	o := h(t)
+func limits(t *testing.T, h suite) {
+	o := h.origin(t)
 	o.Publish(t, Files{"a": Text("12345"), "d/b": Text("67890")})
 	ok := source.Limits{MaxFiles: 3, MaxBytes: 10}
 	s := open(t, o, Options{Limits: ok})
@@ -184,9 +184,9 @@ func limits(t *testing.T, h Harness) {
 	}
 }
 
-func canceled(t *testing.T, h Harness) {
-	o := h(t)
-	o.Publish(t, sample())
+func canceled(t *testing.T, h suite) {
+	o := h.origin(t)
+	o.Publish(t, h.sample())
 	s := open(t, o, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -195,18 +195,18 @@ func canceled(t *testing.T, h Harness) {
 	if source.ReasonOf(err) != source.ReasonCanceled || time.Since(start) > Patience/5 {
 		t.Errorf("Fetch = %v (reason %s) after %s, want Canceled at once", err, source.ReasonOf(err), time.Since(start))
 	}
-	wantFiles(t, fetch(t, s, "").Dir, sample())
+	wantFiles(t, fetch(t, s, "").Dir, h.sample())
 }
 
 // outage: an origin that goes away costs an error and nothing else.
-func outage(t *testing.T, h Harness) {
-	o := h(t)
-	o.Publish(t, sample())
+func outage(t *testing.T, h suite) {
+	o := h.origin(t)
+	o.Publish(t, h.sample())
 	s := open(t, o, Options{})
 	first := fetch(t, s, "")
 	restore := o.Hide(t)
 	fetchError(t, s, source.ReasonUnreachable, source.ReasonPathNotFound, source.ReasonRepositoryNotFound)
-	wantFiles(t, first.Dir, sample())
+	wantFiles(t, first.Dir, h.sample())
 	if got, ok := s.Cached(first.Revision.ID); !ok || got != first {
 		t.Errorf("Cached = %+v, %v, want %+v", got, ok, first)
 	}
@@ -216,9 +216,9 @@ func outage(t *testing.T, h Harness) {
 	}
 }
 
-func noticed(t *testing.T, h Harness) {
-	o := h(t)
-	o.Publish(t, sample())
+func noticed(t *testing.T, h suite) {
+	o := h.origin(t)
+	o.Publish(t, h.sample())
 	s := open(t, o, Options{})
 	have := fetch(t, s, "").Revision.ID
 	for i := range 3 {

@@ -57,9 +57,37 @@ type Origin interface {
 // Harness makes an empty origin that lasts as long as the test.
 type Harness func(t testing.TB) Origin
 
-// Run runs the whole suite.
-func Run(t *testing.T, h Harness) {
-	for name, test := range map[string]func(*testing.T, Harness){
+// Feature is something that a kind of source may lack.
+type Feature string
+
+// Features.
+const (
+	// Links are symbolic links.
+	Links Feature = "symbolic links"
+	// SubFolders are trees of a part of the origin.
+	SubFolders Feature = "sub-folders"
+)
+
+// suite is what the tests run on.
+type suite struct {
+	origin  Harness
+	without []Feature
+}
+
+func (s suite) has(f Feature) bool { return !slices.Contains(s.without, f) }
+
+// plain leaves out the links, for a kind without them.
+func (s suite) plain(files Files) Files {
+	if !s.has(Links) {
+		maps.DeleteFunc(files, func(_ string, f *File) bool { return f != nil && f.Link != "" })
+	}
+	return files
+}
+
+// Run runs the whole suite, but for the features that the kind is without.
+func Run(t *testing.T, h Harness, without ...Feature) {
+	s := suite{origin: h, without: without}
+	tests := map[string]func(*testing.T, suite){
 		"content and modes arrive":                       arrives,
 		"unchanged revision is the same tree":            unchanged,
 		"edit makes a new tree and keeps the old":        edited,
@@ -77,10 +105,15 @@ func Run(t *testing.T, h Harness) {
 		"origin goes away and comes back":                outage,
 		"full disk keeps the old trees":                  diskFull,
 		"change is noticed by the source or by the poll": noticed,
-	} {
+	}
+	if !s.has(SubFolders) {
+		delete(tests, "sub-folder")
+		delete(tests, "missing sub-folder")
+	}
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, h)
+			test(t, s)
 		})
 	}
 }

@@ -22,6 +22,19 @@ import (
 	"ktrdr.io/fleet/test/demo/ktrdrsim/internal/environ"
 )
 
+// Words of the protocol: a client sends ping and gets ready or starting.
+const (
+	ping     = "PING"
+	ready    = "READY"
+	starting = "STARTING"
+)
+
+// talkTime bounds one conversation; lineLimit bounds what is read of it, in bytes.
+const (
+	talkTime  = 5 * time.Second
+	lineLimit = 256
+)
+
 // clusterFile is the data that a recreated container must find again.
 const clusterFile = "ktrdrsim.json"
 
@@ -33,8 +46,8 @@ type Config struct {
 	DataDir string
 	// User is POSTGRES_USER; default postgres.
 	User string
-	// Password is POSTGRES_PASSWORD; the first start needs it, later ones don't look.
-	Password string
+	// HasPassword says whether POSTGRES_PASSWORD is set; the first start needs it, later ones don't look.
+	HasPassword bool
 	// ReadyDelay is how long clients are told that the database starts (KTRDRSIM_READY_DELAY).
 	ReadyDelay time.Duration
 }
@@ -50,11 +63,11 @@ func FromEnv(lookup environ.Lookup) (Config, error) {
 		return Config{}, errors.New("PGDATA is not set")
 	}
 	return Config{
-		Addr:       ":" + cmp.Or(lookup("PGPORT"), "5432"),
-		DataDir:    dir,
-		User:       cmp.Or(lookup("POSTGRES_USER"), "postgres"),
-		Password:   lookup("POSTGRES_PASSWORD"),
-		ReadyDelay: delay,
+		Addr:        ":" + cmp.Or(lookup("PGPORT"), "5432"),
+		DataDir:     dir,
+		User:        cmp.Or(lookup("POSTGRES_USER"), "postgres"),
+		HasPassword: lookup("POSTGRES_PASSWORD") != "",
+		ReadyDelay:  delay,
 	}, nil
 }
 
@@ -63,8 +76,6 @@ type Cluster struct {
 	// ID is drawn at the first start; another one later means that the data was lost.
 	ID   string `json:"id"`
 	User string `json:"user"`
-	// Verifier is what is kept of the user's password.
-	Verifier string `json:"verifier"`
 }
 
 // Open reads the cluster in the data directory, or makes one there.
@@ -81,53 +92,37 @@ func Open(cfg Config) (Cluster, error) {
 	if !errors.Is(err, os.ErrNotExist) {
 		return Cluster{}, fmt.Errorf("read cluster: %w", err)
 	}
-	if cfg.Password == "" {
+	if !cfg.HasPassword {
 		return Cluster{}, errors.New("database is uninitialized and POSTGRES_PASSWORD is not set")
 	}
 	id := make([]byte, 8)
 	// crypto/rand.Read never returns an error.
 	_, _ = rand.Read(id)
-	verifier, err := Verifier(cfg.Password)
-	if err != nil {
-		return Cluster{}, err
+	c := Cluster{ID: hex.EncodeToString(id), User: cfg.User}
+	if raw, err = json.Marshal(c); err != nil {
+		return Cluster{}, fmt.Errorf("encode cluster: %w", err)
 	}
-	c := Cluster{ID: hex.EncodeToString(id), User: cfg.User, Verifier: verifier}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return Cluster{}, fmt.Errorf("make data directory: %w", err)
 	}
-	return c, writeCluster(file, c)
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		return Cluster{}, fmt.Errorf("write cluster: %w", err)
+	}
+	return c, nil
 }
 
-// Serve answers clients on cfg.Addr and on a local socket in the data directory until ctx ends.
+// Serve answers clients on cfg.Addr until ctx ends.
 func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	cluster, err := Open(cfg)
 	if err != nil {
 		return err
 	}
-	var listen net.ListenConfig
-	listener, err := listen.Listen(ctx, "tcp", cfg.Addr)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	socket := socketIn(cfg.DataDir)
-	_ = os.Remove(socket) // of a server that was killed
-	trusted, err := listen.Listen(ctx, "unix", socket)
-	if err == nil {
-		err = os.Chmod(socket, 0o600)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("listen: %w", err), listener.Close())
-	}
 	log.Info("database started", "cluster", cluster.ID, "addr", listener.Addr().String(), "ready_in", cfg.ReadyDelay)
-	s := &server{file: filepath.Join(cfg.DataDir, clusterFile), readyAt: time.Now().Add(cfg.ReadyDelay), cluster: cluster}
-	var group errgroup.Group
-	group.Go(func() error { return accept(ctx, listener, func(conn net.Conn) { s.answer(conn, nil) }) })
-	group.Go(func() error { return accept(ctx, trusted, func(conn net.Conn) { s.answer(conn, s.alter) }) })
-	return group.Wait()
-}
-
-// accept answers each client in a goroutine of its own.
-func accept(ctx context.Context, listener net.Listener, answer func(net.Conn)) error {
+	readyAt := time.Now().Add(cfg.ReadyDelay)
 	context.AfterFunc(ctx, func() { _ = listener.Close() })
 	var group errgroup.Group
 	group.SetLimit(64)
@@ -141,10 +136,27 @@ func accept(ctx context.Context, listener net.Listener, answer func(net.Conn)) e
 			return fmt.Errorf("accept: %w", err)
 		}
 		group.Go(func() error {
-			answer(conn)
+			answer(conn, cluster, readyAt)
 			return nil
 		})
 	}
+}
+
+// answer ends without a word when the client says nothing that is understood: a bare connect is a valid liveness check.
+func answer(conn net.Conn, cluster Cluster, readyAt time.Time) {
+	defer conn.Close()
+	if conn.SetDeadline(time.Now().Add(talkTime)) != nil {
+		return
+	}
+	line, err := bufio.NewReader(io.LimitReader(conn, lineLimit)).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != ping {
+		return
+	}
+	reply := ready + " " + cluster.ID
+	if time.Now().Before(readyAt) {
+		reply = starting
+	}
+	_, _ = io.WriteString(conn, reply+"\n")
 }
 
 // Exit codes of pg_isready.
@@ -163,10 +175,13 @@ func Probe(ctx context.Context, addr string) int {
 		return NoResponse
 	}
 	defer conn.Close()
-	if conn.SetDeadline(deadline(ctx)) != nil {
+	if conn.SetDeadline(time.Now().Add(talkTime)) != nil {
 		return NoResponse
 	}
-	line, err := (&talk{conn: conn, lines: bufio.NewReader(io.LimitReader(conn, talkLimit))}).ask(ping)
+	if _, err := io.WriteString(conn, ping+"\n"); err != nil {
+		return NoResponse
+	}
+	line, err := bufio.NewReader(io.LimitReader(conn, lineLimit)).ReadString('\n')
 	if err != nil {
 		return NoResponse
 	}
