@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows the agent working on this machine: a Docker engine, demonstration images, a stand-in
 # for 1Password Connect with KTRDR's vault, a copy of desired-state/ as a git repository, the
-# agent on it, a scale by commit, and the status.
+# agent on it, a scale by commit, a database password that is rotated, and the status.
 #
 #   quickstart.sh         start (again)
 #   quickstart.sh stop    stop what it started and remove what it made
@@ -75,6 +75,8 @@ make_repository() {
 	mkdir -p "$home/data"
 	# The share of the homelab is a folder of the demonstration here.
 	find "$repo/stacks" -name compose.yaml -exec sed -i "s#- /mnt/ktrdr_data#- $home/data#" {} +
+	# The stand-in of the backend logs in to the database before it serves.
+	sed -i 's/^\( *\)KTRDR_DB_HOST: db$/&\n\1KTRDRSIM_DB_DIAL: "1"/' "$repo/stacks/core/compose.yaml"
 	cat >"$repo/nodes/demo.yaml" <<EOF
 apiVersion: ktrdr.io/v1alpha1
 kind: Node
@@ -172,6 +174,19 @@ await_converged() {
 	fi
 }
 
+# A new db_password: the role in the database is altered, then the backend follows, then the workers.
+rotate_password() {
+	local before
+	before=$(docker inspect --format '{{.Id}}' ktrdr-backend)
+	sed -i "s/\(label: db_password, value: \)[0-9a-f]*/\1$(random 16)/" "$home/vaults.yaml"
+	for _ in $(seq 300); do
+		[ "$(docker inspect --format '{{.Id}}' ktrdr-backend 2>/dev/null)" = "$before" ] || break
+		sleep 0.2
+	done
+	await_converged
+	docker inspect --format '{{.State.StartedAt}}  {{.Name}}' ktrdr-db ktrdr-backend backtest-worker-{1,2,3} training-worker-1 | sort
+}
+
 if [ "${1:-}" = stop ]; then
 	stop_all
 	remove_objects
@@ -203,6 +218,8 @@ sed -i 's/backtest: 1/backtest: 3/' "$repo/nodes/demo.yaml"
 commit "backtest: 3 workers"
 git -C "$repo" log --oneline | head -n 2
 await_converged
+say "Rotate db_password in the vault: the role, then the backend, then the workers"
+rotate_password
 say "What the backend sees"
 curl -fsS "http://$gateway:8000/api/v1/workers"
 echo
@@ -212,9 +229,10 @@ The agent runs on. Try:
   export KTRDR_AGENT=$KTRDR_AGENT
   bin/ktrdrctl status --watch
   docker rm -f backtest-worker-1            # it is back in a moment
-  bin/ktrdrctl events
+  bin/ktrdrctl events                       # the rotation among them: role, backend, workers
   bin/ktrdrctl secrets
-  \$EDITOR $home/vaults.yaml    # another jwt_secret (32 characters at least) replaces the backend, and nothing else
+  \$EDITOR $home/vaults.yaml    # another jwt_secret (32 characters at least) replaces the backend, and nothing else;
+                                            # another db_password is rotated again
   \$EDITOR $repo/nodes/demo.yaml && git -C $repo commit -am 'my change'
 Stop and remove everything: make quickstart-stop
 EOF

@@ -21,6 +21,7 @@ const usage = `ktrdr-agent makes the Docker engine of this node match the desire
   ktrdr-agent run [--config /etc/ktrdr/agent.yaml]      run until SIGTERM; SIGHUP looks at the source and the policy now
   ktrdr-agent prepare [--config /etc/ktrdr/agent.yaml]  mount the memory for secrets; as root, before run
   ktrdr-agent check [--config /etc/ktrdr/agent.yaml]    check the configuration and policy files and exit
+  ktrdr-agent doctor [--canary]                         check the machine; before an agent runs on it
   ktrdr-agent version                                   print the version
 `
 
@@ -36,6 +37,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	switch args[0] {
 	case "run", "check", "prepare":
 		return configured(args[0], args[1:], stderr)
+	case "doctor":
+		return examine(args[1:], stdout, stderr)
 	case "version", "--version":
 		fmt.Fprintln(stdout, api.Version, api.Commit)
 		return 0

@@ -2,14 +2,40 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	"ktrdr.io/fleet/pkg/agent/doctor"
+	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/agent/report"
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/desired"
 )
+
+// Examination says how a machine is examined.
+type Examination struct {
+	// Canary starts a container and removes it.
+	Canary bool
+}
+
+// Examine checks a machine on which no agent runs: its engine, folders, clock and the
+// certificates of the configuration. It calls emit for each row, one at a time.
+func Examine(ctx context.Context, cfg Config, e Examination, emit func(api.Check)) error {
+	engineCfg := engine.Default()
+	engineCfg.Host = cfg.Engine.Host
+	client, err := engine.New(engineCfg)
+	if err != nil {
+		return fmt.Errorf("engine: %w", err)
+	}
+	defer client.Close()
+	found := doctor.Config{Engine: client, Folders: cfg.folders(), Certificates: cfg.certificates()}
+	if delivery, err := cfg.newDelivery(); err == nil {
+		found.Canary = &doctor.Canary{Images: client, Life: client, Program: delivery.Exec}
+	}
+	doctor.Run(ctx, found, doctor.Request{Canary: e.Canary}, emit)
+	return ctx.Err()
+}
 
 // Doctor checks whether the node can run what a desired state asks of it.
 func (b backend) Doctor(ctx context.Context, req report.DoctorRequest, emit func(api.Check)) error {

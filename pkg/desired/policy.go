@@ -147,12 +147,20 @@ func poolMax(pool api.Pool) int {
 	return len(pool.Services)
 }
 
-// slotPort returns the port of a slot of a template, counted from 1.
+// slotPort returns the port of a slot of a template, counted from 1. Beyond the list it is
+// the next one from NextPort on that the list does not have.
 func slotPort(pool api.Pool, slot int) (int, bool) {
 	if slot <= len(pool.Ports) {
 		return pool.Ports[slot-1], true
 	}
-	return pool.NextPort + slot - len(pool.Ports) - 1, pool.NextPort != 0
+	port := pool.NextPort - 1
+	for range slot - len(pool.Ports) {
+		port++
+		for slices.Contains(pool.Ports, port) {
+			port++
+		}
+	}
+	return port, pool.NextPort != 0
 }
 
 func probeOf(spec *api.ProbeSpec) *api.Probe {

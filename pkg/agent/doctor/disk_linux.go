@@ -41,7 +41,7 @@ func room(f Folder) api.Check {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fixed(row("disk", f.Path, api.CheckFail, "%s: there is no such folder", f.Purpose), "run ktrdr-agent prepare as root; the systemd unit does")
+		return fixed(row("disk", f.Path, api.CheckWarn, "%s: not mounted yet", f.Purpose), "the systemd unit mounts it at its start, with ktrdr-agent prepare")
 	case err != nil:
 		return fixed(row("disk", f.Path, api.CheckFail, "%s: %v", f.Purpose, err), "make it readable for the agent")
 	case f.Memory && st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC:

@@ -113,10 +113,10 @@ func base(role, title string) Spec {
 		File{Path: "etc/passwd", Mode: 0o644, Body: passwd},
 		File{Path: "etc/group", Mode: 0o644, Body: group},
 	)
-	for _, name := range []string{"sh", "sleep", "cat", "env", "echo", "true", "false", "prometheus"} {
+	for _, name := range []string{"sh", "sleep", "cat", "env", "echo", "printf", "true", "false", "prometheus"} {
 		files = append(files, applet("bin/"+name))
 	}
-	for _, name := range []string{"tini", "python", "uvicorn", "curl", "wget", "pg_isready", "fail-after"} {
+	for _, name := range []string{"tini", "python", "uvicorn", "curl", "wget", "pg_isready", "psql", "fail-after"} {
 		files = append(files, applet("usr/bin/"+name))
 	}
 	files = append(files, applet("run.sh"), applet("docker-entrypoint.sh"), applet("go/bin/all-in-one-linux"))

@@ -30,9 +30,13 @@ func TestFleetRunsOnARealEngine(t *testing.T) {
 	}, nil)
 	l.run(container{name: "db", tag: "db", env: []string{"POSTGRES_USER=u", "POSTGRES_PASSWORD=p"}})
 	l.eventually("pg_isready", func() bool { return l.exec("db", "/bin/sh", "-c", "pg_isready -U u") == 0 })
+	altered := l.exec("db", "/bin/sh", "-c", `new=$(echo p2) && printf '%s\n%s\n' "$new" "$new" | psql -X -U "$POSTGRES_USER" -d postgres -c '\password'`)
+	if old := l.exec("db", "psql", "-h", "127.0.0.1", "-U", "u", "-c", "select 1"); altered != 0 || old == 0 {
+		t.Errorf("the password was altered with code %d, no password is accepted with %d", altered, old)
+	}
 	l.run(container{
 		name: "backend", tag: "backend", port: "8000",
-		env: []string{"KTRDR_DB_HOST=db", "KTRDR_AUTH_JWT_SECRET=" + jwtSecret, "KTRDRSIM_DB_DIAL=1", "KTRDRSIM_HEALTH_INTERVAL=200ms"},
+		env: []string{"KTRDR_DB_HOST=db", "KTRDR_DB_USER=u", "KTRDR_DB_PASSWORD=p2", "KTRDR_AUTH_JWT_SECRET=" + jwtSecret, "KTRDRSIM_DB_DIAL=1", "KTRDRSIM_HEALTH_INTERVAL=200ms"},
 		cmd: []string{"python", "-m", "uvicorn", "ktrdr.api.main:app", "--host", "0.0.0.0", "--port", "8000"},
 	})
 	l.run(workerContainer("training", "ktrdr.training.training_worker:app"))

@@ -66,6 +66,8 @@ func byName(name string) run {
 		return db
 	case "pg_isready":
 		return pgIsReady
+	case "psql":
+		return psql
 	case "http":
 		return httpApplet
 	case "prometheus":
@@ -99,6 +101,8 @@ func toolByName(name string) run {
 		return env
 	case "echo":
 		return echo
+	case "printf":
+		return printf
 	case "true":
 		return func(context.Context, Process, []string) int { return 0 }
 	case "false":

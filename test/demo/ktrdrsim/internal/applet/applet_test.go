@@ -48,6 +48,20 @@ func TestShell(t *testing.T) {
 		`env`:                               {out: "EMPTY\nQ\nWORD\n"},
 		`/usr/bin/tini -- sh -c "exit 4"`:   {code: 4},
 		`  `:                                {},
+		`echo a | cat`:                      {out: "a\n"},
+		`false | echo a | cat`:              {out: "a\n"},
+		`false && echo a | cat`:             {code: 1},
+		`echo a | false || echo b`:          {out: "b\n"},
+		`new=$(cat) && echo "<$new>"`:       {out: "<from stdin>\n"},
+		`a=1; b="$a 2"; echo $b`:            {out: "1 2\n"},
+		`WORD=other; env WORD`:              {out: "other"},
+		`new=1; env new`:                    {code: 1},
+		`a=$(false) || echo $?`:             {out: "1\n"},
+		`echo $(echo "a)"; echo $(echo b))`: {out: "a)\nb\n"},
+		`echo a=b "a"=b $EMPTY`:             {out: "a=b a=b\n"},
+		`printf '%s\n%s\n' a`:               {out: "a\n\n"},
+		`printf '%s%%\n' a b`:               {out: "a%\nb%\n"},
+		`printf x`:                          {out: "x"},
 	} {
 		t.Run(script, func(t *testing.T) {
 			if got := start(t.Context(), env, "/bin/sh", "-c", script); got != want {
@@ -59,7 +73,7 @@ func TestShell(t *testing.T) {
 
 func TestShellRefusesWhatItDoesNotKnow(t *testing.T) {
 	for _, script := range []string{
-		`echo a | cat`, `echo a > /tmp/x`, `cat < x`, "echo `x`", `echo $(x)`, `sleep 1 &`, `echo "a`, `echo 'a`, `true &&`,
+		`echo a > /tmp/x`, `cat < x`, "echo `x`", `echo $(x`, `sleep 1 &`, `echo a |`, `a=b echo c`, `printf %d 1`, `printf '%'`, `echo "a`, `echo 'a`, `true &&`,
 		`echo ${X:-y}`, `echo $`, `echo \`, `(true)`,
 	} {
 		t.Run(script, func(t *testing.T) {

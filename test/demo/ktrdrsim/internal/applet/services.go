@@ -92,8 +92,10 @@ func runBackend(ctx context.Context, p Process, host, port string) int {
 	if err != nil {
 		return p.fail(exitFailure, err)
 	}
-	if cfg.DialDatabase && database.Probe(ctx, cfg.DatabaseAddr) != database.Accepting {
-		return p.fail(exitFailure, fmt.Errorf("database at %s does not accept connections", cfg.DatabaseAddr))
+	if cfg.DialDatabase {
+		if err := database.Login(ctx, cfg.DatabaseAddr, cfg.DatabaseUser, cfg.DatabasePassword); err != nil {
+			return p.fail(exitFailure, err)
+		}
 	}
 	server := backend.New(cfg, client(), p.log())
 	group, ctx := errgroup.WithContext(ctx)

@@ -1,55 +1,125 @@
 package applet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"strconv"
 	"strings"
 )
 
-// command is one simple command and the operator before it: "" or ";" always run it, "&&" and "||" depend on the last code.
+// command is one simple command and the operator before it: "" or ";" always run it, "&&" and "||" depend on the last code,
+// "|" makes the output of the one before its input.
 type command struct {
 	operator string
 	words    []string
+	// assigned are the variables that a command without words sets.
+	assigned []string
 }
 
-// shell runs `sh -c SCRIPT`. A script is simple commands joined by &&, ||, ; and newlines, with quotes, backslashes, $NAME,
-// ${NAME} and $?. Expansions are not split into fields. Everything else (pipes, redirections, substitutions) is refused.
+// shell runs `sh -c SCRIPT`. A script is simple commands joined by |, &&, ||, ; and newlines, and assignments, with quotes,
+// backslashes, $NAME, ${NAME}, $? and $(COMMANDS). Expansions are not split into fields; what a pipe joins runs one after the
+// other. Everything else (redirections, compound commands) is refused.
 func shell(ctx context.Context, p Process, args []string) int {
 	if len(args) < 2 || (args[0] != "-c" && args[0] != "-ec") {
 		return p.fail(exitUsage, errors.New("sh: only `sh -c SCRIPT` is known"))
 	}
-	code := 0
-	expand := func(name string) string {
-		if name == "?" {
-			return strconv.Itoa(code)
-		}
-		return p.lookup()(name)
-	}
-	rest := args[1]
+	s := &script{ctx: ctx, p: p, vars: map[string]string{}}
+	return s.run(args[1])
+}
+
+// script is a script that runs.
+type script struct {
+	ctx  context.Context //nolint:containedctx // of the one run that the script is
+	p    Process
+	vars map[string]string
+	code int
+	// substituted is the code of the last $(COMMANDS) of the command that is read.
+	substituted int
+}
+
+func (s *script) run(text string) int {
+	var pipe io.Reader // what the command before has put into a pipe
+	ran := true
 	for {
-		next, tail, err := parse(rest, expand)
+		s.substituted = 0
+		next, tail, err := parse(text, s)
 		if err != nil {
-			return p.fail(exitUsage, fmt.Errorf("sh: %w", err))
+			return s.p.fail(exitUsage, fmt.Errorf("sh: %w", err))
 		}
-		if len(next.words) > 0 && next.applies(code) {
-			if next.words[0] == "exec" && len(next.words) > 1 {
-				return Run(ctx, p.with(next.words[1:]))
-			}
-			leave := next.words[0] == "exit"
-			if leave && len(next.words) == 1 {
-				return code
-			}
-			if code = Run(ctx, p.with(next.words)); leave {
-				return code
+		ran = next.applies(s.code) && (next.operator != "|" || ran)
+		p, out := s.p, &bytes.Buffer{}
+		if pipe != nil {
+			p.Stdin, pipe = pipe, nil
+		}
+		if pipes(tail) {
+			p.Stdout, pipe = out, out
+		}
+		if ran && len(next.words)+len(next.assigned) > 0 {
+			if ended := s.command(p, next); ended {
+				return s.code
 			}
 		}
-		if ctx.Err() != nil || tail == "" {
-			return code
+		if s.ctx.Err() != nil || tail == "" {
+			return s.code
 		}
-		rest = tail
+		text = tail
 	}
+}
+
+// command runs one command, and says that the script ends with it.
+func (s *script) command(p Process, c command) (ended bool) {
+	if len(c.words) == 0 {
+		s.assign(c.assigned)
+		s.code = s.substituted
+		return false
+	}
+	if c.words[0] == "exec" && len(c.words) > 1 {
+		s.code = Run(s.ctx, p.with(c.words[1:]))
+		return true
+	}
+	ended = c.words[0] == "exit"
+	if !ended || len(c.words) > 1 {
+		s.code = Run(s.ctx, p.with(c.words))
+	}
+	return ended
+}
+
+// assign sets variables; those of the environment stay in it.
+func (s *script) assign(pairs []string) {
+	for _, pair := range pairs {
+		name, value, _ := strings.Cut(pair, "=")
+		s.vars[name] = value
+		for i, kv := range s.p.Environ {
+			if strings.HasPrefix(kv, name+"=") {
+				s.p.Environ = append(append(s.p.Environ[:i:i], s.p.Environ[i+1:]...), pair)
+				break
+			}
+		}
+	}
+}
+
+// expand is the value of a variable.
+func (s *script) expand(name string) string {
+	if name == "?" {
+		return strconv.Itoa(s.code)
+	}
+	if value, ok := s.vars[name]; ok {
+		return value
+	}
+	return s.p.lookup()(name)
+}
+
+// substitute is what commands print, without the newlines at its end.
+func (s *script) substitute(text string) string {
+	var out bytes.Buffer
+	inner := &script{ctx: s.ctx, p: s.p, vars: maps.Clone(s.vars), code: s.code}
+	inner.p.Stdout = &out
+	s.substituted = inner.run(text)
+	return strings.TrimRight(out.String(), "\n")
 }
 
 func (c command) applies(last int) bool {
@@ -63,147 +133,5 @@ func (c command) applies(last int) bool {
 	}
 }
 
-// lexer reads one command; expand is asked for variables when they are reached, so that $? is that of the command before.
-type lexer struct {
-	text   string
-	at     int
-	expand func(string) string
-	word   strings.Builder
-	began  bool
-	words  []string
-}
-
-// parse reads the first command of script, which may start with the operator that joins it to the one before.
-func parse(script string, expand func(string) string) (command, string, error) {
-	l := &lexer{text: script, expand: expand}
-	operator := l.operator()
-	for l.at < len(l.text) && !l.startsOperator() {
-		if err := l.step(); err != nil {
-			return command{}, "", err
-		}
-	}
-	l.endWord()
-	if len(l.words) == 0 && (operator == "&&" || operator == "||") {
-		return command{}, "", fmt.Errorf("no command after %s", operator)
-	}
-	return command{operator: operator, words: l.words}, l.text[l.at:], nil
-}
-
-func (l *lexer) operator() string {
-	l.at += len(l.text[l.at:]) - len(strings.TrimLeft(l.text[l.at:], " \t"))
-	for _, op := range []string{"&&", "||", ";", "\n"} {
-		if strings.HasPrefix(l.text[l.at:], op) {
-			l.at += len(op)
-			return op
-		}
-	}
-	return ""
-}
-
-func (l *lexer) startsOperator() bool {
-	rest := l.text[l.at:]
-	return rest[0] == ';' || rest[0] == '\n' || strings.HasPrefix(rest, "&&") || strings.HasPrefix(rest, "||")
-}
-
-func (l *lexer) endWord() {
-	if l.began {
-		l.words = append(l.words, l.word.String())
-	}
-	l.word.Reset()
-	l.began = false
-}
-
-// step consumes one character, quoted string or expansion.
-func (l *lexer) step() error {
-	c := l.text[l.at]
-	l.at++
-	switch c {
-	case ' ', '\t':
-		l.endWord()
-		return nil
-	case '\'':
-		end := strings.IndexByte(l.text[l.at:], '\'')
-		if end < 0 {
-			return errors.New("unterminated quote")
-		}
-		l.word.WriteString(l.text[l.at : l.at+end])
-		l.at, l.began = l.at+end+1, true
-		return nil
-	case '"':
-		return l.double()
-	case '$':
-		return l.variable()
-	case '\\':
-		if l.at == len(l.text) {
-			return errors.New("nothing after backslash")
-		}
-		c = l.text[l.at]
-		l.at++
-	case '|', '&', '<', '>', '(', ')', '`', '#', '*':
-		return fmt.Errorf("%q is not supported", c)
-	}
-	l.word.WriteByte(c)
-	l.began = true
-	return nil
-}
-
-func (l *lexer) double() error {
-	l.began = true
-	for l.at < len(l.text) {
-		c := l.text[l.at]
-		l.at++
-		switch {
-		case c == '"':
-			return nil
-		case c == '$':
-			if err := l.variable(); err != nil {
-				return err
-			}
-			continue
-		case c == '`':
-			return errors.New("'`' is not supported")
-		case c == '\\' && l.at < len(l.text) && strings.IndexByte("\"\\$`", l.text[l.at]) >= 0:
-			c = l.text[l.at]
-			l.at++
-		}
-		l.word.WriteByte(c)
-	}
-	return errors.New("unterminated quote")
-}
-
-// variable reads what follows a dollar sign.
-func (l *lexer) variable() error {
-	rest := l.text[l.at:]
-	name, length := "", 0
-	switch {
-	case strings.HasPrefix(rest, "{"):
-		end := strings.IndexByte(rest, '}')
-		if end < 0 || nameLength(rest[1:end]) != end-1 || end == 1 {
-			return errors.New("only ${NAME} is supported")
-		}
-		name, length = rest[1:end], end+1
-	case strings.HasPrefix(rest, "?"):
-		name, length = "?", 1
-	default:
-		length = nameLength(rest)
-		name = rest[:length]
-	}
-	if name == "" {
-		return errors.New("'$' without a name is not supported")
-	}
-	l.at += length
-	value := l.expand(name)
-	l.word.WriteString(value)
-	l.began = l.began || value != ""
-	return nil
-}
-
-func nameLength(s string) int {
-	for i, r := range s {
-		letter := r == '_' || (r >= 'a' && r <= 'z') || (r >= 'A' && r <= 'Z')
-		if !letter && (i == 0 || r < '0' || r > '9') {
-			return i
-		}
-	}
-	return len(s)
-}
+// pipes says that the output of a command goes to the one that follows.
+func pipes(tail string) bool { return strings.HasPrefix(tail, "|") && !strings.HasPrefix(tail, "||") }

@@ -22,8 +22,10 @@ type Config struct {
 	Port string
 	// DatabaseAddr is host:port of the database; the host is required, the port defaults to 5432.
 	DatabaseAddr string
-	// DialDatabase makes the start fail when the database does not answer (KTRDRSIM_DB_DIAL=1).
+	// DialDatabase makes the start fail when the database does not accept the login (KTRDRSIM_DB_DIAL=1).
 	DialDatabase bool
+	// DatabaseUser and DatabasePassword are that login.
+	DatabaseUser, DatabasePassword string
 	// HealthInterval is the pause between two rounds over all workers; default 10 s (KTRDRSIM_HEALTH_INTERVAL).
 	HealthInterval time.Duration
 	// StartDelay is how long the health endpoint answers 503 after the start (KTRDRSIM_START_DELAY).
@@ -38,11 +40,13 @@ type Config struct {
 // name and never by value.
 func FromEnv(lookup environ.Lookup) (Config, error) {
 	cfg := Config{
-		Host:         lookup.First("KTRDR_API_HOST", "API_HOST"),
-		Port:         cmp.Or(lookup.First("KTRDR_API_PORT", "API_PORT"), "8000"),
-		DialDatabase: lookup("KTRDRSIM_DB_DIAL") == "1",
-		Unhealthy:    lookup("KTRDRSIM_UNHEALTHY") == "1",
-		Version:      cmp.Or(lookup("KTRDRSIM_VERSION"), "dev"),
+		Host:             lookup.First("KTRDR_API_HOST", "API_HOST"),
+		Port:             cmp.Or(lookup.First("KTRDR_API_PORT", "API_PORT"), "8000"),
+		DialDatabase:     lookup("KTRDRSIM_DB_DIAL") == "1",
+		DatabaseUser:     lookup.First("KTRDR_DB_USER", "DB_USER"),
+		DatabasePassword: lookup.First("KTRDR_DB_PASSWORD", "DB_PASSWORD"),
+		Unhealthy:        lookup("KTRDRSIM_UNHEALTHY") == "1",
+		Version:          cmp.Or(lookup("KTRDRSIM_VERSION"), "dev"),
 	}
 	var problems []error
 	if host := lookup.First("KTRDR_DB_HOST", "DB_HOST"); host == "" {

@@ -22,19 +22,6 @@ import (
 	"ktrdr.io/fleet/test/demo/ktrdrsim/internal/environ"
 )
 
-// Words of the protocol: a client sends ping and gets ready or starting.
-const (
-	ping     = "PING"
-	ready    = "READY"
-	starting = "STARTING"
-)
-
-// talkTime bounds one conversation; lineLimit bounds what is read of it, in bytes.
-const (
-	talkTime  = 5 * time.Second
-	lineLimit = 256
-)
-
 // clusterFile is the data that a recreated container must find again.
 const clusterFile = "ktrdrsim.json"
 
@@ -46,8 +33,8 @@ type Config struct {
 	DataDir string
 	// User is POSTGRES_USER; default postgres.
 	User string
-	// HasPassword says whether POSTGRES_PASSWORD is set; the first start needs it, later ones don't look.
-	HasPassword bool
+	// Password is POSTGRES_PASSWORD; the first start needs it, later ones don't look.
+	Password string
 	// ReadyDelay is how long clients are told that the database starts (KTRDRSIM_READY_DELAY).
 	ReadyDelay time.Duration
 }
@@ -63,11 +50,11 @@ func FromEnv(lookup environ.Lookup) (Config, error) {
 		return Config{}, errors.New("PGDATA is not set")
 	}
 	return Config{
-		Addr:        ":" + cmp.Or(lookup("PGPORT"), "5432"),
-		DataDir:     dir,
-		User:        cmp.Or(lookup("POSTGRES_USER"), "postgres"),
-		HasPassword: lookup("POSTGRES_PASSWORD") != "",
-		ReadyDelay:  delay,
+		Addr:       ":" + cmp.Or(lookup("PGPORT"), "5432"),
+		DataDir:    dir,
+		User:       cmp.Or(lookup("POSTGRES_USER"), "postgres"),
+		Password:   lookup("POSTGRES_PASSWORD"),
+		ReadyDelay: delay,
 	}, nil
 }
 
@@ -76,6 +63,8 @@ type Cluster struct {
 	// ID is drawn at the first start; another one later means that the data was lost.
 	ID   string `json:"id"`
 	User string `json:"user"`
+	// Verifier is what is kept of the user's password.
+	Verifier string `json:"verifier"`
 }
 
 // Open reads the cluster in the data directory, or makes one there.
@@ -92,37 +81,53 @@ func Open(cfg Config) (Cluster, error) {
 	if !errors.Is(err, os.ErrNotExist) {
 		return Cluster{}, fmt.Errorf("read cluster: %w", err)
 	}
-	if !cfg.HasPassword {
+	if cfg.Password == "" {
 		return Cluster{}, errors.New("database is uninitialized and POSTGRES_PASSWORD is not set")
 	}
 	id := make([]byte, 8)
 	// crypto/rand.Read never returns an error.
 	_, _ = rand.Read(id)
-	c := Cluster{ID: hex.EncodeToString(id), User: cfg.User}
-	if raw, err = json.Marshal(c); err != nil {
-		return Cluster{}, fmt.Errorf("encode cluster: %w", err)
+	verifier, err := Verifier(cfg.Password)
+	if err != nil {
+		return Cluster{}, err
 	}
+	c := Cluster{ID: hex.EncodeToString(id), User: cfg.User, Verifier: verifier}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return Cluster{}, fmt.Errorf("make data directory: %w", err)
 	}
-	if err := os.WriteFile(file, raw, 0o600); err != nil {
-		return Cluster{}, fmt.Errorf("write cluster: %w", err)
-	}
-	return c, nil
+	return c, writeCluster(file, c)
 }
 
-// Serve answers clients on cfg.Addr until ctx ends.
+// Serve answers clients on cfg.Addr and on a local socket in the data directory until ctx ends.
 func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	cluster, err := Open(cfg)
 	if err != nil {
 		return err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr)
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
+	socket := socketIn(cfg.DataDir)
+	_ = os.Remove(socket) // of a server that was killed
+	trusted, err := listen.Listen(ctx, "unix", socket)
+	if err == nil {
+		err = os.Chmod(socket, 0o600)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen: %w", err), listener.Close())
+	}
 	log.Info("database started", "cluster", cluster.ID, "addr", listener.Addr().String(), "ready_in", cfg.ReadyDelay)
-	readyAt := time.Now().Add(cfg.ReadyDelay)
+	s := &server{file: filepath.Join(cfg.DataDir, clusterFile), readyAt: time.Now().Add(cfg.ReadyDelay), cluster: cluster}
+	var group errgroup.Group
+	group.Go(func() error { return accept(ctx, listener, func(conn net.Conn) { s.answer(conn, nil) }) })
+	group.Go(func() error { return accept(ctx, trusted, func(conn net.Conn) { s.answer(conn, s.alter) }) })
+	return group.Wait()
+}
+
+// accept answers each client in a goroutine of its own.
+func accept(ctx context.Context, listener net.Listener, answer func(net.Conn)) error {
 	context.AfterFunc(ctx, func() { _ = listener.Close() })
 	var group errgroup.Group
 	group.SetLimit(64)
@@ -136,27 +141,10 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 			return fmt.Errorf("accept: %w", err)
 		}
 		group.Go(func() error {
-			answer(conn, cluster, readyAt)
+			answer(conn)
 			return nil
 		})
 	}
-}
-
-// answer ends without a word when the client says nothing that is understood: a bare connect is a valid liveness check.
-func answer(conn net.Conn, cluster Cluster, readyAt time.Time) {
-	defer conn.Close()
-	if conn.SetDeadline(time.Now().Add(talkTime)) != nil {
-		return
-	}
-	line, err := bufio.NewReader(io.LimitReader(conn, lineLimit)).ReadString('\n')
-	if err != nil || strings.TrimSpace(line) != ping {
-		return
-	}
-	reply := ready + " " + cluster.ID
-	if time.Now().Before(readyAt) {
-		reply = starting
-	}
-	_, _ = io.WriteString(conn, reply+"\n")
 }
 
 // Exit codes of pg_isready.
@@ -175,13 +163,10 @@ func Probe(ctx context.Context, addr string) int {
 		return NoResponse
 	}
 	defer conn.Close()
-	if conn.SetDeadline(time.Now().Add(talkTime)) != nil {
+	if conn.SetDeadline(deadline(ctx)) != nil {
 		return NoResponse
 	}
-	if _, err := io.WriteString(conn, ping+"\n"); err != nil {
-		return NoResponse
-	}
-	line, err := bufio.NewReader(io.LimitReader(conn, lineLimit)).ReadString('\n')
+	line, err := (&talk{conn: conn, lines: bufio.NewReader(io.LimitReader(conn, talkLimit))}).ask(ping)
 	if err != nil {
 		return NoResponse
 	}

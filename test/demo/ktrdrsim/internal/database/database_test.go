@@ -2,6 +2,7 @@ package database_test
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -22,6 +23,21 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// say sends a line and returns all of the answer.
+func say(t *testing.T, addr, line string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, line+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	answer, _ := io.ReadAll(conn) // a reset is no answer
+	return string(answer)
+}
+
 // becomes polls until the probe has the code.
 func becomes(t *testing.T, addr string, code int) {
 	t.Helper()
@@ -37,7 +53,7 @@ func TestDatabaseStartsBecomesReadyAndKeepsItsData(t *testing.T) {
 	addr := freeAddr(t)
 	becomes(t, addr, database.NoResponse)
 	cfg := database.Config{
-		Addr: addr, DataDir: filepath.Join(t.TempDir(), "data"), User: "u", HasPassword: true, ReadyDelay: 300 * time.Millisecond,
+		Addr: addr, DataDir: filepath.Join(t.TempDir(), "data"), User: "u", Password: "first", ReadyDelay: 300 * time.Millisecond,
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -50,7 +66,7 @@ func TestDatabaseStartsBecomesReadyAndKeepsItsData(t *testing.T) {
 	}
 	becomes(t, addr, database.NoResponse)
 
-	cfg.HasPassword = false
+	cfg.Password = ""
 	first, err := database.Open(cfg)
 	if err != nil {
 		t.Fatalf("the second start asks for a password: %v", err)
@@ -60,7 +76,7 @@ func TestDatabaseStartsBecomesReadyAndKeepsItsData(t *testing.T) {
 		t.Errorf("the cluster is %+v, then %+v (%v)", first, again, err)
 	}
 	cfg.DataDir = t.TempDir()
-	cfg.HasPassword = true
+	cfg.Password = "x"
 	lost, err := database.Open(cfg)
 	if err != nil || lost.ID == first.ID {
 		t.Errorf("an empty directory has the cluster %+v (%v)", lost, err)

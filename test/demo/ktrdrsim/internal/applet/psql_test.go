@@ -1,0 +1,74 @@
+package applet_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"ktrdr.io/fleet/test/demo/ktrdrsim/internal/applet"
+)
+
+// TestSampleRotation runs the command of the sample desired state against the stand-in for
+// the database, which keeps its password as the real one does.
+func TestSampleRotation(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, port, _ := net.SplitHostPort(listener.Addr().String())
+	_ = listener.Close()
+	env := []string{"PGDATA=" + t.TempDir(), "PGPORT=" + port, "POSTGRES_USER=ktrdr", "POSTGRES_PASSWORD=first"}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	go func() { ended <- start(ctx, env, "postgres").code }()
+	defer func() {
+		cancel()
+		if code := <-ended; code != 0 {
+			t.Errorf("the database ended with %d", code)
+		}
+	}()
+	accepts := func(password string) bool {
+		return start(ctx, append(env, "PGPASSWORD="+password), "psql", "-h", host, "-p", port, "-U", "ktrdr", "-d", "x", "-c", "select 1").out == "1\n"
+	}
+	for limit := time.Now().Add(10 * time.Second); !accepts("first"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("the database does not start")
+		}
+	}
+	const second = `second'"$(id)\pass word-ü`
+	var out bytes.Buffer
+	code := applet.Run(ctx, applet.Process{Args: sampleCommand(t), Environ: env, Stdin: strings.NewReader(second), Stdout: &out, Stderr: &out})
+	if code != 0 || out.Len() > 0 {
+		t.Errorf("code %d: %s", code, &out)
+	}
+	if !accepts(second) || accepts("first") {
+		t.Error("the second password is not the one in force")
+	}
+}
+
+// sampleCommand is the rotation command of the sample's database.
+func sampleCommand(t *testing.T) []string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "..", "desired-state/stacks/core/stack.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stack struct {
+		Spec struct {
+			Services map[string]struct {
+				Rotation []struct{ Exec []string }
+			}
+		}
+	}
+	if err := yaml.Unmarshal(data, &stack); err != nil {
+		t.Fatal(err)
+	}
+	return stack.Spec.Services["db"].Rotation[0].Exec
+}
