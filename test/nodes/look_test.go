@@ -59,7 +59,7 @@ func ask(ctx context.Context, socket, path string, out any) error {
 	return json.Unmarshal(data, out)
 }
 
-// containers are all of the machine by their service's name. Two of one name end the test.
+// containers are all of the machine but the agent's own, by their service's name. Two of one name end the test.
 func (n *node) containers() map[string]container {
 	n.t.Helper()
 	var listed []struct {
@@ -73,6 +73,9 @@ func (n *node) containers() map[string]container {
 		var c container
 		if err := get(n.Socket(), "/containers/"+l.ID+"/json", &c); err != nil {
 			n.t.Fatal(err)
+		}
+		if c.Name == "/ktrdr-agent" {
+			continue
 		}
 		service := strings.TrimSuffix(strings.TrimPrefix(c.Name, "/app-"), "-1")
 		if _, twice := all[service]; twice || strings.Contains(service, "/") {
