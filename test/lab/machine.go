@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +34,10 @@ type MachineOptions struct {
 	Root string
 	// Name is the machine's host name.
 	Name string
+	// Names are more names of it on the network, where it is NAME.lab.
+	Names []string
+	// Line is its cable; nil is one without faults.
+	Line *Line
 	// DiskMB is the size of its disk; 0 is a disk as large as that of this machine.
 	DiskMB int
 	// Install puts files on the disk before the first boot; root is the root of the disk.
@@ -65,14 +70,17 @@ func (m *Machine) make(ctx context.Context, n *Network) (err error) {
 	if m.holder, err = hold(m.Dir, "ip link set lo up && echo ready && exec sleep infinity", "--net"); err != nil {
 		return err
 	}
-	if m.cable, err = n.plug(ctx, m.holder.Process.Pid); err != nil {
+	pid := m.holder.Process.Pid
+	if m.cable, err = n.plug(ctx, pid, m.opts.Line); err != nil {
 		return err
 	}
-	enter := []string{"--target", strconv.Itoa(m.holder.Process.Pid), "--net", "--", "ip"}
 	for _, args := range [][]string{{"addr", "add", m.Address + "/24", "dev", "eth0"}, {"link", "set", "eth0", "up"}} {
-		if out, err := exec.CommandContext(ctx, "nsenter", append(enter, args...)...).CombinedOutput(); err != nil { //nolint:gosec // fixed arguments
-			return fmt.Errorf("connect a machine: %w: %s", err, out)
+		if err := ipIn(ctx, pid, args...); err != nil {
+			return err
 		}
+	}
+	if err := n.nameMachine(m); err != nil {
+		return err
 	}
 	if err := m.makeDisk(ctx); err != nil {
 		return err
@@ -107,8 +115,10 @@ func (m *Machine) makeDisk(ctx context.Context) error {
 			return fmt.Errorf("make a disk: %w", err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(disk, "root/etc/hostname"), []byte(m.opts.Name+"\n"), 0o644); err != nil { //nolint:gosec // as on any system
-		return fmt.Errorf("make a disk: %w", err)
+	for name, text := range map[string]string{"hostname": m.opts.Name + "\n", "resolv.conf": resolvConf} {
+		if err := os.WriteFile(filepath.Join(disk, "root/etc", name), []byte(text), 0o644); err != nil { //nolint:gosec // as on any system
+			return fmt.Errorf("make a disk: %w", err)
+		}
 	}
 	if m.opts.Install == nil {
 		return nil
@@ -231,6 +241,11 @@ func (m *Machine) Run(ctx context.Context, name string, args ...string) (string,
 	return string(out), nil
 }
 
+// Listen listens on an address in the machine's network.
+func (m *Machine) Listen(address string) (net.Listener, error) {
+	return listenIn(namespaceOf(m.holder.Process.Pid), address)
+}
+
 // PowerLoss ends every process of the machine at once.
 func (m *Machine) PowerLoss(ctx context.Context) error { return m.halt(ctx, "-k") }
 
@@ -266,6 +281,9 @@ func (m *Machine) Close() error {
 	}
 	if m.holder != nil {
 		_ = m.holder.Wait() // killed on purpose
+	}
+	if m.opts.Line != nil {
+		err = errors.Join(err, m.opts.Line.close())
 	}
 	return errors.Join(err, destroy(m.Dir))
 }

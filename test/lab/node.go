@@ -140,7 +140,7 @@ func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.C
 
 // Listen listens on an address in the node's network: what runs there reaches the test by it.
 func (n *Node) Listen(address string) (net.Listener, error) {
-	return listenIn(filepath.Join("/proc", strconv.Itoa(n.holder.Process.Pid), "ns/net"), address)
+	return listenIn(namespaceOf(n.holder.Process.Pid), address)
 }
 
 // Path is PATH with the engine's own programs first. dockerd starts containerd by it, and
