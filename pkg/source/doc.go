@@ -1,5 +1,6 @@
 // Package source brings the desired state to this machine: a folder (Dir) or a git repository (Git) becomes
-// a Tree, an immutable copy of one revision on disk.
+// a Tree, an immutable copy of one revision on disk. Commits does the same for any commit of a repository that is on
+// this machine already.
 //
 // It knows nothing of what the files mean. It never runs anything out of a repository (no hooks, filters,
 // submodules or worktrees), never follows a symbolic link while it copies, never writes outside its CacheDir, and

@@ -175,6 +175,16 @@ func (t *trees) adopt(name, tmp string, rec record) (Tree, error) {
 	return Tree{Revision: rec.Revision, Dir: dir}, nil
 }
 
+// remove takes one tree away, the current one too.
+func (t *trees) remove(name string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.current == name {
+		t.current = ""
+	}
+	return errors.Join(t.forget(name), os.RemoveAll(t.path("trees", name)))
+}
+
 // forget removes the record only.
 func (t *trees) forget(name string) error {
 	delete(t.seen, name)
