@@ -20,6 +20,8 @@ type Order struct {
 	// Again names nodes that take part although their slice does not change: what failed on
 	// them is tried anew.
 	Again []string
+	// Grace of nodes that are away; 0: DefaultGrace.
+	Grace time.Duration
 }
 
 // Begin returns the record of a new rollout and, when earlier had not ended, earlier as
@@ -28,10 +30,13 @@ type Order struct {
 func Begin(earlier *Record, order Order, now time.Time) (begun Record, replaced *Record) {
 	begun = Record{
 		Revision: order.Revision, Phase: Running, Started: now,
-		Timeout: time.Duration(order.Spec.Timeout), Targets: map[string]Target{},
+		Timeout: time.Duration(order.Spec.Timeout), Grace: order.Grace, Targets: map[string]Target{},
 	}
 	if begun.Timeout <= 0 {
 		begun.Timeout = DefaultTimeout
+	}
+	if begun.Grace <= 0 {
+		begun.Grace = DefaultGrace
 	}
 	taking := map[string]bool{}
 	for node, digest := range order.Digests {

@@ -33,12 +33,12 @@ type Refusal struct {
 }
 
 // judge says how a node does with the slice that it was sent.
-func judge(p Progress, n Node, now time.Time) Progress {
+func (s *stepper) judge(p Progress, n Node) Progress {
 	p.Reason, p.Message = "", ""
 	refused := n.Refused != nil && n.Refused.Digest == p.Digest
 	switch {
 	case n.Digest == p.Digest && n.Status != nil && n.StatusDigest == p.Digest:
-		p = judgeStatus(p, n.Status, now)
+		p = judgeStatus(p, n.Status, s.now)
 	case refused:
 		p.Phase, p.Reason = Failed, ReasonRefused
 		p.Message = strings.TrimPrefix(n.Refused.Reason+": "+n.Refused.Message, ": ")
@@ -47,7 +47,7 @@ func judge(p Progress, n Node, now time.Time) Progress {
 	default:
 		p.Phase = Sent
 	}
-	if !n.Connected && p.Phase != Failed && p.Phase != Converged && now.Sub(n.AwaySince) >= Grace {
+	if !n.Connected && p.Phase != Failed && p.Phase != Converged && s.now.Sub(n.AwaySince) >= s.record.Grace {
 		p.Phase, p.Reason = Unreachable, ReasonUnreachable
 		p.Message = "not connected; it gets the revision when it comes back"
 	}

@@ -23,7 +23,7 @@ type Step struct {
 func (s Step) Decisive() bool { return s.Node == "" || s.Phase == Sent || s.Phase == Failed }
 
 // Next moves a rollout on. nodes holds what is known of each node by name; a node that is
-// missing was never seen. Without news it returns the record as it is. A record that has
+// missing was away for ever. Without news it returns the record as it is. A record that has
 // ended changes in one way only: a node that was cordoned and no longer is gets its target,
 // unless the rollout was stopped.
 func Next(r *Record, nodes map[string]Node, now time.Time) (Record, []Step) {
@@ -49,15 +49,6 @@ type stepper struct {
 }
 
 func (s *stepper) tell(step Step) { s.steps = append(s.steps, step) }
-
-// node returns what is known; a node that was never seen is away since the beginning.
-func (s *stepper) node(name string) Node {
-	n, ok := s.nodes[name]
-	if !ok {
-		n.AwaySince = s.record.Started
-	}
-	return n
-}
 
 // run goes through the waves in their order until one is not over.
 func (s *stepper) run() {
@@ -115,7 +106,7 @@ func (s *stepper) late() bool {
 func (s *stepper) advance(w *Wave) {
 	for i := range w.Nodes {
 		p := &w.Nodes[i]
-		n := s.node(p.Node)
+		n := s.nodes[p.Node]
 		next := *p
 		switch p.Phase { //nolint:exhaustive // all others are judged
 		case Converged, Failed:
@@ -131,7 +122,7 @@ func (s *stepper) advance(w *Wave) {
 			next.Reason, next.Message = "", ""
 			s.settle(w, p, next)
 		}
-		s.settle(w, p, judge(*p, n, s.now))
+		s.settle(w, p, s.judge(*p, n))
 	}
 }
 
@@ -210,7 +201,7 @@ func (s *stepper) release() {
 		w := &s.record.Waves[i]
 		for j := range w.Nodes {
 			p := &w.Nodes[j]
-			if p.Phase != Waiting || s.node(p.Node).Cordoned {
+			if p.Phase != Waiting || s.nodes[p.Node].Cordoned {
 				continue
 			}
 			s.record.Targets[p.Node] = Target{Revision: s.record.Revision, Digest: p.Digest}

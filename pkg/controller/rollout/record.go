@@ -40,9 +40,9 @@ const (
 const (
 	// DefaultTimeout of a wave.
 	DefaultTimeout = 15 * time.Minute
-	// Grace is how long a node may be away before a wave goes on without it: agents restart,
-	// and come back after their controller did.
-	Grace = 30 * time.Second
+	// DefaultGrace is how long a node may be away before a wave goes on without it: agents
+	// restart, and come back after their controller did.
+	DefaultGrace = 30 * time.Second
 	// patience is how long a node whose failure is tried anew may still tell of it.
 	patience = 10 * time.Second
 	// maxMessage of a node in the record, in bytes.
@@ -62,6 +62,7 @@ type Record struct {
 	Started time.Time     `json:"started"`
 	Ended   time.Time     `json:"ended,omitzero"`
 	Timeout time.Duration `json:"timeout"`
+	Grace   time.Duration `json:"grace"`
 	Waves   []Wave        `json:"waves,omitzero"`
 	// Targets is what each node is to have now, whether the rollout touches it or not.
 	Targets map[string]Target `json:"targets,omitzero"`

@@ -192,14 +192,14 @@ func TestUnreachable(t *testing.T) {
 	if got := r.Targets["a"]; got != (rollout.Target{Revision: "r2", Digest: "sha256:r2a"}) {
 		t.Errorf("a is to have %v", got)
 	}
-	nodes["a"] = rollout.Node{AwaySince: t0.Add(-rollout.Grace + 1)}
+	nodes["a"] = rollout.Node{AwaySince: t0.Add(-rollout.DefaultGrace + 1)}
 	if r, _ := rollout.Next(begin(rollout.Order{}), nodes, t0); r.Waves[0].Phase != rollout.Running {
 		t.Error("a wave goes on without a node that was just seen")
 	}
 }
 
 func TestLateNodeHoldsUpTheEnd(t *testing.T) {
-	nodes := map[string]rollout.Node{"a": {AwaySince: t0.Add(-time.Hour)}, "b": at("sha256:r2b"), "c": at("sha256:r2c")}
+	nodes := map[string]rollout.Node{"a": {AwaySince: t0.Add(-time.Hour)}, "b": at("sha256:r2b"), "c": at("sha256:r2c"), "d": {Connected: true}}
 	r, _ := rollout.Next(begin(rollout.Order{}), nodes, t0)
 	nodes["a"] = rollout.Node{Connected: true}
 	nodes["d"] = at("sha256:r2d")

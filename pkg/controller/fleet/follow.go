@@ -1,0 +1,64 @@
+package fleet
+
+import (
+	"context"
+	"reflect"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"ktrdr.io/fleet/pkg/controller/rollout"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+)
+
+func sameProgress(a, b *rollout.Record) bool { return reflect.DeepEqual(a.Waves, b.Waves) }
+
+func (v *view) targetsDiffer(last *view) bool {
+	return v.newest.Number != last.newest.Number || !reflect.DeepEqual(v.newest.Record.Targets, last.newest.Record.Targets)
+}
+
+// WatchRollout tells how the rollout of a revision goes, until it has ended.
+func (s *Service) WatchRollout(r *ktrdrv1.WatchRolloutRequest, out grpc.ServerStreamingServer[ktrdrv1.Rollout]) error {
+	revision := r.GetRevision()
+	if revision == "" {
+		if revision = s.cfg.Ledger.Head().Revision; revision == "" {
+			return status.Error(codes.NotFound, "nothing was rolled out yet")
+		}
+	}
+	if _, ok := s.cfg.Ledger.Of(revision); !ok && s.cfg.Ledger.Head().Revision != revision {
+		return status.Errorf(codes.NotFound, "there is no rollout of revision %.80q", revision)
+	}
+	return s.Follow(out.Context(), revision, 0, func(record *rollout.Record) error { return out.Send(rolloutToProto(record)) })
+}
+
+// Follow gives the record of a revision's newest rollout, of a number of at least from, and again whenever
+// it changed, until it has ended. A revision whose rollout has not begun is waited for.
+func (s *Service) Follow(ctx context.Context, revision string, from int64, each func(*rollout.Record) error) error {
+	var last *rollout.Record
+	for {
+		changed := s.cfg.Ledger.Changed()
+		e, ok := s.cfg.Ledger.Of(revision)
+		if ok && e.Number >= from && (last == nil || !same(last, &e.Record)) {
+			record := e.Record
+			last = &record
+			if err := each(last); err != nil {
+				return err
+			}
+		}
+		if last != nil && last.Phase != rollout.Running {
+			return nil
+		}
+		if newest, ok := s.cfg.Ledger.Newest(); last == nil && ok && newest.Number >= from && newest.Record.Revision != revision && s.cfg.Ledger.Head().Revision != revision {
+			return status.Errorf(codes.Aborted, "revision %s was replaced by %s before its rollout began", revision, newest.Record.Revision)
+		}
+		pause(ctx, watchRest)
+		select {
+		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
+		case <-changed:
+		}
+	}
+}
+
+func same(a, b *rollout.Record) bool { return a.Phase == b.Phase && sameProgress(a, b) }

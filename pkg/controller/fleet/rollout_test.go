@@ -1,0 +1,90 @@
+package fleet_test
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"ktrdr.io/fleet/pkg/controller/internal/agenttest"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+)
+
+// TestOneNodeGetsItsSlice is the whole way once: a head is accepted, the node gets its slice,
+// the fleet shows its status.
+func TestOneNodeGetsItsSlice(t *testing.T) {
+	l := newLab(t)
+	revision := l.trees.write(t, "first", state(nil))
+	a := &agenttest.Agent{Name: "a"}
+	l.agent(a)
+	l.accept(revision)
+	l.await("a has the revision", func() bool { r, _ := a.Revision(); return r == revision })
+	l.await("the fleet shows a's status", func() bool {
+		got, err := l.fleet().GetFleet(t.Context(), &ktrdrv1.GetFleetRequest{Nodes: []string{"a"}})
+		must(t, err)
+		n := got.GetNodes()[0]
+		return n.GetConnected() && n.GetAccepted() && n.GetTarget() == revision && n.GetHostname() == "a.example" && len(n.GetStatus().GetStacks()) == 1
+	})
+}
+
+// TestUnreachableNode is acceptance scenario 12.
+func TestUnreachableNode(t *testing.T) {
+	l := newLab(t)
+	agents := map[string]*agenttest.Agent{}
+	for _, name := range []string{"a", "b", "c"} {
+		agents[name] = &agenttest.Agent{Name: name}
+		l.agent(agents[name])
+	}
+	l.await("all are connected", func() bool { return len(l.hub.News(0).Nodes) == 3 })
+	revision := l.trees.write(t, "first", state(nil))
+	l.accept(revision)
+	r := l.ended(revision)
+	if r.GetPhase() != "failed" || r.GetReason() != "Unreachable" {
+		t.Errorf("gpu is away and the rollout is %s %s: %s", r.GetPhase(), r.GetReason(), r.GetMessage())
+	}
+	for name, a := range agents {
+		if got, _ := a.Revision(); got != revision {
+			t.Errorf("%s has %q", name, got)
+		}
+	}
+	gpu := &agenttest.Agent{Name: "gpu"}
+	l.agent(gpu)
+	l.await("gpu gets it on return", func() bool { got, _ := gpu.Revision(); return got == revision })
+}
+
+// TestRollbackStopsTheRollout: later waves keep what they have.
+func TestRollbackStopsTheRollout(t *testing.T) {
+	l := newLab(t)
+	var bad atomic.Value
+	bad.Store("")
+	agents := map[string]*agenttest.Agent{}
+	for _, name := range []string{"a", "b", "c", "gpu"} {
+		agents[name] = &agenttest.Agent{Name: name, Outcome: func(revision string) agenttest.Outcome {
+			if revision == bad.Load() && name == "b" {
+				return agenttest.RollsBack
+			}
+			return agenttest.Converges
+		}}
+		l.agent(agents[name])
+	}
+	l.await("all are connected", func() bool { return len(l.hub.News(0).Nodes) == 4 })
+	first := l.trees.write(t, "first", state(nil))
+	l.accept(first)
+	if r := l.ended(first); r.GetPhase() != "succeeded" {
+		t.Fatalf("first is %s: %s", r.GetPhase(), r.GetMessage())
+	}
+	second := l.trees.write(t, "second", state(map[string]string{"stacks/workers/compose.yaml": "services:\n  web: {image: example:2}\n"}))
+	bad.Store(second)
+	l.accept(second)
+	r := l.ended(second)
+	if r.GetPhase() != "failed" || !strings.Contains(r.GetMessage(), "node b: workers: revision") || !strings.Contains(r.GetMessage(), "cannot bind") {
+		t.Errorf("%s: %s", r.GetPhase(), r.GetMessage())
+	}
+	for name, want := range map[string]string{"a": first, "b": second, "c": first, "gpu": first} {
+		if got, _ := agents[name].Revision(); got != want {
+			t.Errorf("%s has %q, want %q", name, got, want)
+		}
+	}
+	if n, _ := agents["a"].Received(); n != 1 {
+		t.Errorf("a got %d slices although the second revision does not touch it", n)
+	}
+}

@@ -1,0 +1,182 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"ktrdr.io/fleet/pkg/controller/hub"
+	"ktrdr.io/fleet/pkg/controller/slicing"
+	"ktrdr.io/fleet/pkg/controller/store"
+	"ktrdr.io/fleet/pkg/desired"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+)
+
+// Config of a Service.
+type Config struct {
+	Version string
+	Store   *store.Store
+	Hub     *hub.Hub
+	Shelf   *slicing.Shelf
+	Ledger  *Ledger
+	Driver  *Driver
+	Log     *slog.Logger
+}
+
+// Service answers FleetService. Safe for concurrent use.
+type Service struct {
+	ktrdrv1.UnimplementedFleetServiceServer
+
+	cfg Config
+
+	mu       sync.Mutex
+	outlines map[string]*desired.Outline
+}
+
+// New makes a service.
+func New(cfg Config) *Service { return &Service{cfg: cfg, outlines: map[string]*desired.Outline{}} }
+
+// GetFleet returns the state of all nodes, or of some.
+func (s *Service) GetFleet(ctx context.Context, r *ktrdrv1.GetFleetRequest) (*ktrdrv1.Fleet, error) {
+	v, err := s.view(ctx)
+	if err != nil {
+		return nil, s.failed(ctx, "read the fleet", err)
+	}
+	nodes := s.cfg.Hub.News(0).Nodes
+	if err := v.check(nodes, r.GetNodes()); err != nil {
+		return nil, err
+	}
+	return s.fleet(v, nodes, r.GetNodes()), nil
+}
+
+// check refuses names of nodes that nobody knows.
+func (v *view) check(nodes []hub.Node, names []string) error {
+	if len(names) > maxNames {
+		return status.Errorf(codes.InvalidArgument, "more than %d nodes are named", maxNames)
+	}
+	all := v.names(nodes)
+	for _, name := range names {
+		if _, found := slices.BinarySearch(all, name); !found {
+			return status.Errorf(codes.NotFound, "there is no node %.80q", name)
+		}
+	}
+	return nil
+}
+
+// maxNames bounds a request.
+const maxNames = 10_000
+
+// watchRest is the least time between two messages of a watch: what changes meanwhile is one.
+const watchRest = 200 * time.Millisecond
+
+// WatchFleet sends the fleet as GetFleet does, and after that every node that changes.
+func (s *Service) WatchFleet(r *ktrdrv1.GetFleetRequest, out grpc.ServerStreamingServer[ktrdrv1.FleetUpdate]) error {
+	ctx := out.Context()
+	w := &fleetWatch{service: s, only: r.GetNodes()}
+	for {
+		changed := s.cfg.Ledger.Changed()
+		update, news, err := w.next(ctx)
+		if err != nil {
+			return err
+		}
+		if update != nil {
+			if err := out.Send(update); err != nil {
+				return err
+			}
+		}
+		pause(ctx, watchRest)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-news:
+		case <-changed:
+		}
+	}
+}
+
+// fleetWatch is where one watch stands.
+type fleetWatch struct {
+	service *Service
+	only    []string
+	seq     uint64
+	last    *view
+}
+
+// next returns what changed, nil for nothing, and how to wait for more.
+func (w *fleetWatch) next(ctx context.Context) (*ktrdrv1.FleetUpdate, <-chan struct{}, error) {
+	v, err := w.service.view(ctx)
+	if err != nil {
+		return nil, nil, w.service.failed(ctx, "read the fleet", err)
+	}
+	first := w.last == nil
+	if !first && v.targetsDiffer(w.last) {
+		w.seq = 0 // what a node is to have is part of it
+	}
+	news := w.service.cfg.Hub.News(w.seq)
+	w.seq = news.Seq
+	defer func() { w.last = v }()
+	if first {
+		if err := v.check(news.Nodes, w.only); err != nil {
+			return nil, nil, err
+		}
+		return &ktrdrv1.FleetUpdate{Fleet: w.service.fleet(v, news.Nodes, w.only)}, news.Changed, nil
+	}
+	return w.update(v, news), news.Changed, nil
+}
+
+func (w *fleetWatch) update(v *view, news hub.News) *ktrdrv1.FleetUpdate {
+	update, told := &ktrdrv1.FleetUpdate{}, false
+	for _, n := range news.Nodes {
+		if len(w.only) == 0 || slices.Contains(w.only, n.Name) {
+			update.Nodes, told = append(update.Nodes, v.node(n)), true
+		}
+	}
+	for _, name := range news.Gone {
+		if _, wanted := v.outline.Nodes[name]; !wanted {
+			update.Removed, told = append(update.Removed, name), true
+			continue
+		}
+		update.Nodes, told = append(update.Nodes, v.node(hub.Node{Name: name})), true
+	}
+	if v.head.Generation != w.last.head.Generation {
+		update.Head, told = commitOf(v.head), true
+	}
+	if v.newest.Number != w.last.newest.Number || v.newest.Record.Phase != w.last.newest.Record.Phase || !sameProgress(&v.newest.Record, &w.last.newest.Record) {
+		update.Rollout, told = rolloutToProto(&v.newest.Record), v.newest.Number > 0
+	}
+	if !told {
+		return nil
+	}
+	return update
+}
+
+// failed is an error that operators may see; one that is no status already is logged.
+func (s *Service) failed(ctx context.Context, doing string, err error) error {
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	if ctx.Err() != nil {
+		return status.FromContextError(ctx.Err()).Err()
+	}
+	code := codes.Internal
+	switch {
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrFull):
+		code = codes.Unavailable
+	case errors.Is(err, store.ErrConflict):
+		code = codes.Aborted
+	case errors.Is(err, store.ErrNotFound):
+		code = codes.NotFound
+	}
+	s.cfg.Log.WarnContext(ctx, "call failed", "doing", doing, "err", err)
+	return status.Errorf(code, "%s: %s", doing, err)
+}
+
+// conditions are what is wrong with the controller itself.
+func (s *Service) conditions() []*ktrdrv1.Condition { return nil }

@@ -1,0 +1,164 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/controller/hub"
+	"ktrdr.io/fleet/pkg/controller/rollout"
+	"ktrdr.io/fleet/pkg/controller/store"
+	"ktrdr.io/fleet/pkg/desired"
+	"ktrdr.io/fleet/pkg/wire"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+)
+
+// view puts together what operators see. It is one moment.
+type view struct {
+	head    store.Head
+	outline *desired.Outline // of the head; nil before the first one
+	newest  Entry
+}
+
+func (s *Service) view(ctx context.Context) (*view, error) {
+	v := &view{head: s.cfg.Ledger.Head(), outline: &desired.Outline{}}
+	v.newest, _ = s.cfg.Ledger.Newest()
+	if v.head.Revision == "" {
+		return v, nil
+	}
+	outline, err := s.outline(ctx, v.head.Revision)
+	if err != nil {
+		return nil, err
+	}
+	v.outline = outline
+	return v, nil
+}
+
+// outline reads what a revision says about its nodes, once.
+func (s *Service) outline(ctx context.Context, revision string) (*desired.Outline, error) {
+	s.mu.Lock()
+	known := s.outlines[revision]
+	s.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	tree, err := s.cfg.Shelf.Tree(ctx, revision)
+	if err != nil {
+		return nil, err
+	}
+	outline, err := desired.ReadOutline(ctx, tree.Source().Dir)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.outlines) >= maxOutlines {
+		clear(s.outlines)
+	}
+	s.outlines[revision] = outline
+	return outline, nil
+}
+
+// maxOutlines bounds the cache.
+const maxOutlines = 8
+
+// names are the nodes that the head has and those that are known otherwise, sorted.
+func (v *view) names(nodes []hub.Node) []string {
+	names := slices.Collect(maps.Keys(v.outline.Nodes))
+	for i := range nodes {
+		names = append(names, nodes[i].Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// node is one node as operators see it.
+func (v *view) node(n hub.Node) *ktrdrv1.Node {
+	file, wanted := v.outline.Nodes[n.Name]
+	target := v.newest.Record.Targets[n.Name]
+	out := &ktrdrv1.Node{
+		Name: n.Name, Hostname: file.Spec.Hostname, Connected: n.Connected, Seen: wire.Timestamp(n.Seen), Address: n.Address, Version: n.Version,
+		Target: target.Revision, Accepted: target.Digest != "" && n.Digest == target.Digest,
+		Joined: n.Joined != nil, Desired: wanted, Status: n.Status, StatusAt: wire.Timestamp(n.StatusAt),
+	}
+	if n.Joined != nil {
+		out.CertificateEnds = wire.Timestamp(n.Joined.CertNotAfter)
+		if c := n.Joined.Cordoned; c != nil {
+			out.Cordon = &ktrdrv1.CordonState{By: c.By, Why: c.Why, At: wire.Timestamp(c.At)}
+		}
+	}
+	if r := n.Refused; r != nil && r.Digest == target.Digest {
+		out.Refused = &ktrdrv1.Condition{Type: api.ConditionBlocked, Status: true, Reason: r.Reason, Message: r.Message, Since: wire.Timestamp(n.Seen)}
+	}
+	return out
+}
+
+// fleet is all that was asked for.
+func (s *Service) fleet(v *view, nodes []hub.Node, only []string) *ktrdrv1.Fleet {
+	out := &ktrdrv1.Fleet{
+		Name: v.outline.Fleet.Metadata.Name, Time: timestamppb.New(time.Now()), Version: s.cfg.Version, Head: commitOf(v.head), Conditions: s.conditions(),
+	}
+	if v.newest.Number > 0 {
+		out.Rollout = rolloutToProto(&v.newest.Record)
+		if out.Head != nil {
+			out.Head.Outcome, out.Head.Message = s.outcome(v.head.Revision)
+		}
+	}
+	known := map[string]hub.Node{}
+	for _, n := range nodes {
+		known[n.Name] = n
+	}
+	for _, name := range v.names(nodes) {
+		if len(only) > 0 && !slices.Contains(only, name) {
+			continue
+		}
+		n, ok := known[name]
+		if !ok {
+			n.Name = name
+		}
+		out.Nodes = append(out.Nodes, v.node(n))
+	}
+	return out
+}
+
+func commitOf(h store.Head) *ktrdrv1.Commit {
+	if h.Revision == "" {
+		return nil
+	}
+	return &ktrdrv1.Commit{Revision: h.Revision, Subject: h.Subject, Author: h.Author, By: h.By, Accepted: wire.Timestamp(h.AcceptedAt)}
+}
+
+// outcome is what became of a revision: pending until its rollout begins.
+func (s *Service) outcome(revision string) (outcome, message string) {
+	if e, ok := s.cfg.Ledger.Of(revision); ok {
+		return string(e.Record.Phase), e.Record.Message
+	}
+	if s.cfg.Ledger.Head().Revision == revision {
+		return "pending", ""
+	}
+	return "", ""
+}
+
+func rolloutToProto(r *rollout.Record) *ktrdrv1.Rollout {
+	out := &ktrdrv1.Rollout{
+		Revision: r.Revision, Phase: string(r.Phase), Reason: string(r.Reason), Message: r.Message,
+		Started: wire.Timestamp(r.Started), Ended: wire.Timestamp(r.Ended),
+	}
+	for i := range r.Waves {
+		w := &ktrdrv1.Wave{Name: r.Waves[i].Name, Phase: string(r.Waves[i].Phase)}
+		for _, p := range r.Waves[i].Nodes {
+			w.Nodes = append(w.Nodes, &ktrdrv1.NodeProgress{
+				Node: p.Node, Phase: string(p.Phase), Reason: string(p.Reason), Message: wire.Text(p.Message),
+				Converged: int32(min(p.Converged, 1<<20)), Stacks: int32(min(p.Stacks, 1<<20)), //nolint:gosec // bounded
+			})
+		}
+		slices.SortFunc(w.GetNodes(), func(x, y *ktrdrv1.NodeProgress) int { return cmp.Compare(x.GetNode(), y.GetNode()) })
+		out.Waves = append(out.Waves, w)
+	}
+	return out
+}

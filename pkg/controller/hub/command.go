@@ -1,0 +1,191 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"ktrdr.io/fleet/pkg/controller/slicing"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+)
+
+const (
+	// maxCalls is how many commands a node works on at the same time.
+	maxCalls = 32
+	// callBuffer is how many parts of an answer wait for the caller; more are dropped, and
+	// log lines among them counted.
+	callBuffer = 64
+)
+
+var (
+	// ErrNotConnected tells that the node's agent is connected to no controller.
+	ErrNotConnected = errors.New("its agent is not connected")
+	// ErrElsewhere tells that the agent is connected to another controller.
+	ErrElsewhere = errors.New("its agent is connected to another controller")
+	// ErrUnsupported tells that the agent does not know the command.
+	ErrUnsupported = errors.New("its agent does not know this command; update the agent")
+	// ErrBusy tells of too many commands at once.
+	ErrBusy = errors.New("it works on too many commands already; try again")
+)
+
+// Request is a command for a node.
+type Request struct {
+	Node string
+	// Name of the command as in Hello.commands.
+	Name string
+	// Command without id and deadline; the deadline is that of the context.
+	Command *ktrdrv1.Command
+	// Candidate is the slice in the command; the node may ask for its contents. nil: none.
+	Candidate *slicing.Cut
+	// Output gets the parts of the answer in their order, in the caller's goroutine. Its error
+	// ends the command. nil: they are dropped.
+	Output func(*ktrdrv1.CommandOutput) error
+}
+
+// call is a command that the agent works on.
+type call struct {
+	outputs chan *ktrdrv1.CommandOutput
+	result  chan *ktrdrv1.CommandResult
+	dropped uint64
+}
+
+// Run gives a command to a node and returns its result. When ctx ends, the agent is told to
+// give up. A node that is not connected is ErrNotConnected or ErrElsewhere at once.
+func (h *Hub) Run(ctx context.Context, r Request) (*ktrdrv1.CommandResult, error) {
+	result, err := h.run(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", r.Node, err)
+	}
+	return result, nil
+}
+
+func (h *Hub) run(ctx context.Context, r Request) (*ktrdrv1.CommandResult, error) {
+	s := h.session(r.Node)
+	if s == nil {
+		if n, _ := h.board.get(r.Node); n.Connected {
+			return nil, fmt.Errorf("%w: %s; ask that one", ErrElsewhere, n.Controller)
+		}
+		return nil, ErrNotConnected
+	}
+	if !slices.Contains(s.hello.GetCommands(), r.Name) {
+		return nil, ErrUnsupported
+	}
+	id, c, err := s.start(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer s.finish(id, r)
+	if r.Output == nil {
+		r.Output = func(*ktrdrv1.CommandOutput) error { return nil }
+	}
+	for {
+		select {
+		case out := <-c.outputs:
+			if err := r.Output(out); err != nil {
+				s.cancel(id)
+				return nil, err
+			}
+		case result := <-c.result:
+			return result, c.drain(r.Output)
+		case <-ctx.Done():
+			s.cancel(id)
+			return nil, context.Cause(ctx)
+		case <-s.ctx.Done():
+			return nil, fmt.Errorf("the connection ended during the command: %w", ErrNotConnected)
+		}
+	}
+}
+
+// drain gives what came before the result.
+func (c *call) drain(output func(*ktrdrv1.CommandOutput) error) error {
+	for {
+		select {
+		case out := <-c.outputs:
+			if err := output(out); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+func (s *session) start(ctx context.Context, r Request) (string, *call, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.calls) >= maxCalls || len(s.queue) >= maxQueue {
+		return "", nil, ErrBusy
+	}
+	s.nextCall++
+	id := strconv.FormatUint(s.nextCall, 10)
+	command := &ktrdrv1.Command{Id: id, By: r.Command.GetBy(), Kind: r.Command.GetKind()}
+	if deadline, ok := ctx.Deadline(); ok {
+		command.Deadline = timestamppb.New(deadline)
+	}
+	c := &call{outputs: make(chan *ktrdrv1.CommandOutput, callBuffer), result: make(chan *ktrdrv1.CommandResult, 1)}
+	s.calls[id] = c
+	if r.Candidate != nil {
+		s.candidates[r.Candidate.Revision] = r.Candidate
+	}
+	s.queue = append(s.queue, &ktrdrv1.ControllerMessage{Kind: &ktrdrv1.ControllerMessage_Command{Command: command}})
+	s.ring()
+	return id, c, nil
+}
+
+func (s *session) finish(id string, r Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.calls, id)
+	if r.Candidate != nil && s.candidates[r.Candidate.Revision] == r.Candidate {
+		delete(s.candidates, r.Candidate.Revision)
+	}
+}
+
+// cancel tells the agent; one that does not read finds out by the deadline.
+func (s *session) cancel(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) < 2*maxQueue {
+		s.queue = append(s.queue, &ktrdrv1.ControllerMessage{Kind: &ktrdrv1.ControllerMessage_Cancel{Cancel: &ktrdrv1.CancelCommand{Id: id}}})
+		s.ring()
+	}
+}
+
+// output hands a part of an answer over; the stream waits for no caller.
+func (s *session) output(out *ktrdrv1.CommandOutput) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.calls[out.GetId()]
+	if !ok {
+		return // cancelled
+	}
+	if logs := out.GetLogs(); logs != nil {
+		logs.Dropped += c.dropped
+		for _, line := range logs.GetLines() {
+			line.Node = s.node // whatever the agent says
+		}
+	}
+	select {
+	case c.outputs <- out:
+		c.dropped = 0
+	default:
+		if logs := out.GetLogs(); logs != nil {
+			c.dropped = logs.GetDropped() + uint64(len(logs.GetLines()))
+		}
+	}
+}
+
+func (s *session) result(r *ktrdrv1.CommandResult) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.calls[r.GetId()]; ok {
+		select {
+		case c.result <- r:
+		default:
+		}
+	}
+}

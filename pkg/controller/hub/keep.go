@@ -1,0 +1,139 @@
+package hub
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"ktrdr.io/fleet/pkg/controller/rollout"
+	"ktrdr.io/fleet/pkg/controller/store"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+)
+
+const (
+	// keepAnyway is how old a kept status gets although nothing but times changed.
+	keepAnyway = 30 * time.Second
+	// lastWords is how long the end of a session may take to be kept.
+	lastWords = 3 * time.Second
+)
+
+// kept is what a store.Status holds: one line of JSON, then the status in the contract's form.
+type kept struct {
+	Version, Commit, Platform string
+	Digest, Revision          string
+	Refused                   *rollout.Refusal `json:",omitempty"`
+	StatusDigest              string
+	StatusAt                  time.Time
+}
+
+func encodeNode(n Node) ([]byte, error) {
+	head, err := json.Marshal(kept{
+		Version: n.Version, Commit: n.Commit, Platform: n.Platform, Digest: n.Digest, Revision: n.Revision,
+		Refused: n.Refused, StatusDigest: n.StatusDigest, StatusAt: n.StatusAt,
+	})
+	if err != nil {
+		return nil, err
+	}
+	body, err := proto.Marshal(n.Status)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(head, '\n'), body...), nil
+}
+
+func decodeNode(data []byte, n *Node) error {
+	head, body, ok := bytes.Cut(data, []byte{'\n'})
+	var k kept
+	if err := json.Unmarshal(head, &k); err != nil || !ok {
+		return fmt.Errorf("read kept status of node %s: %w", n.Name, errors.Join(err, errors.New("its first line is no JSON")))
+	}
+	status := &ktrdrv1.NodeStatus{}
+	if err := proto.Unmarshal(body, status); err != nil {
+		return fmt.Errorf("read kept status of node %s: %w", n.Name, err)
+	}
+	n.Version, n.Commit, n.Platform, n.Digest, n.Revision = k.Version, k.Commit, k.Platform, k.Digest, k.Revision
+	n.Refused, n.StatusDigest, n.StatusAt = k.Refused, k.StatusDigest, k.StatusAt
+	n.Status = nil
+	if !k.StatusAt.IsZero() {
+		n.Status = status
+	}
+	return nil
+}
+
+// gist is a status without what changes all the time.
+func gist(n Node) string {
+	plain := &ktrdrv1.NodeStatus{}
+	if n.Status != nil {
+		plain = proto.CloneOf(n.Status)
+		plain.Time, plain.SourceCheckedAt = nil, nil
+		for _, p := range plain.GetSecretProviders() {
+			p.LastAttempt, p.LastSuccess, p.Requests = nil, nil, 0
+		}
+	}
+	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(plain)
+	if err != nil {
+		return err.Error()
+	}
+	refused := ""
+	if n.Refused != nil {
+		refused = n.Refused.Digest
+	}
+	return fmt.Sprintf("%s|%s|%s|%s|%s", n.Digest, n.StatusDigest, refused, n.Version, body)
+}
+
+// keep writes where the node is and what it said until the session ends. While etcd is away
+// nothing is lost: the newest is written when it is back.
+func (s *session) keep() {
+	connection := store.Connection{Node: s.node, Since: s.since, Address: s.address}
+	if err := s.hub.cfg.Memory.Connect(s.ctx, connection); err != nil && s.ctx.Err() == nil {
+		s.log.WarnContext(s.ctx, "connection is not registered yet", "err", err)
+	}
+	last, at := "", time.Time{}
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.news:
+		}
+		n, _ := s.hub.board.get(s.node)
+		if now := gist(n); now != last || time.Since(at) >= keepAnyway {
+			if s.put(s.ctx, n) {
+				last, at = now, time.Now()
+			} else {
+				s.changed()
+			}
+		}
+		s.pause(s.hub.cfg.KeepInterval)
+	}
+}
+
+func (s *session) put(ctx context.Context, n Node) bool {
+	data, err := encodeNode(n)
+	if err == nil {
+		err = s.hub.cfg.Memory.PutStatus(ctx, store.Status{Node: s.node, At: n.Seen, Data: data})
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "status is not kept", "err", err)
+	}
+	return err == nil
+}
+
+// forget keeps what the node said last, and that it is gone.
+func (s *session) forget() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), lastWords)
+	defer cancel()
+	if errors.Is(context.Cause(s.ctx), errReplaced) || errors.Is(context.Cause(s.ctx), errRemoved) {
+		return // the one who took its place writes
+	}
+	if n, ok := s.hub.board.get(s.node); ok {
+		s.put(ctx, n)
+	}
+	if err := s.hub.cfg.Memory.Disconnect(ctx, s.node, s.since); err != nil {
+		s.log.WarnContext(ctx, "connection is not unregistered; it ends with this controller's session", "err", err)
+	}
+}
