@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/agent/report"
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/desired"
@@ -96,72 +95,3 @@ func (b backend) PlanTree(ctx context.Context, dir string) ([]*plan.Plan, error)
 func (b backend) Alive() error { return b.a.loop.Alive() }
 
 var _ report.Backend = backend{}
-
-// Pace of questions to the engine: often while it can't be reached, seldom while it can.
-// A hung engine ends no event stream; only a question that gets no answer shows it.
-const (
-	enginePoll  = 2 * time.Second
-	enginePulse = 5 * time.Second
-)
-
-// watchEngine keeps the status of the engine current.
-func (a *Agent) watchEngine(ctx context.Context) error {
-	known, silent := false, false
-	var connected time.Time // of the engine that is known: another one may have taken its place
-	for {
-		up, since, err := a.cache.Connected()
-		switch {
-		case up:
-			err := a.askEngine(ctx, known && since.Equal(connected))
-			if silent = err != nil && ctx.Err() == nil; silent && known {
-				a.engineLost(time.Now(), err)
-			}
-			known, connected = err == nil, since
-		case known || err != nil && !silent:
-			known = false
-			a.engineLost(since, err)
-		}
-		wait := enginePoll
-		if known {
-			wait = enginePulse
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
-	}
-}
-
-// askEngine asks an engine who it is, and one that is known only whether it is there.
-func (a *Agent) askEngine(ctx context.Context, known bool) error { //nolint:revive // known is what the answer is compared with
-	if known {
-		return a.engine.Ping(ctx)
-	}
-	info, err := a.engine.Info(ctx)
-	if err != nil {
-		return err
-	}
-	a.report.SetEngine(info)
-	a.report.SetNodeCondition("engine", nil)
-	return nil
-}
-
-// engineLost tells that the engine does not answer.
-func (a *Agent) engineLost(since time.Time, err error) {
-	a.report.SetEngine(api.Engine{})
-	a.report.SetNodeCondition("engine", engineCondition(since, err))
-}
-
-func engineCondition(since time.Time, err error) *api.Condition {
-	c := &api.Condition{
-		Type: api.ConditionDegraded, Status: true, Reason: api.ReasonEngineDown, Since: since,
-		Message: "the engine does not answer; containers run on by themselves, repairs wait for it",
-	}
-	if err != nil {
-		_, reason := engine.Classify(err)
-		c.Reason = reason
-		c.Message += ": " + err.Error()
-	}
-	return c
-}

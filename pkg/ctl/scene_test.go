@@ -53,6 +53,10 @@ func (f *fleet) play(scene string) error {
 		r.SetNodeCondition("secrets-token-connect", &api.Condition{
 			Type: api.ConditionWarning, Status: true, Reason: api.ReasonTokenExpiring, Object: "connect", Message: "the token expires in 9 days",
 		})
+	case "loaded":
+		engine()
+		r.SetEngine(api.Engine{Reachable: true})
+		r.Planned("core", corePlan(nil), 0)
 	case "down":
 		engine()
 		r.Planned("core", corePlan(nil), 0)

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,15 +39,28 @@ func nodeLines(st *api.NodeStatus) []string {
 	if !st.SourceCheckAt.IsZero() {
 		revision += ", looked " + since(st.Time, st.SourceCheckAt) + " ago"
 	}
-	engine := bad("engine does not answer")
-	if st.Engine.Reachable {
-		engine = fmt.Sprintf("engine %s (API %s, %s)", dash(st.Engine.Version), dash(st.Engine.APIVersion), dash(st.Engine.Driver))
-	}
 	ready := ""
 	if !st.Ready {
 		ready = "  " + busy("not ready")
 	}
-	return []string{fmt.Sprintf("%s  %s  %s  agent %s%s", bold("node "+oneLine(st.Node)), revision, engine, dash(st.Version), ready)}
+	return []string{fmt.Sprintf("%s  %s  %s  agent %s%s", bold("node "+oneLine(st.Node)), revision, engineText(st), dash(st.Version), ready)}
+}
+
+// engineText says what is known of the engine. An agent that has just started knows nothing
+// of it before its first answer, or its first failure, which is a condition.
+func engineText(st *api.NodeStatus) string {
+	failed := slices.ContainsFunc(st.Conditions, func(c api.Condition) bool {
+		return slices.Contains([]api.Reason{api.ReasonEngineDown, api.ReasonEngineHung, api.ReasonEngineFailed}, c.Reason)
+	})
+	switch {
+	case st.Engine.Reachable && st.Engine.Version == "":
+		return "engine answers, " + busy("version not known yet")
+	case st.Engine.Reachable:
+		return fmt.Sprintf("engine %s (API %s, %s)", dash(st.Engine.Version), dash(st.Engine.APIVersion), dash(st.Engine.Driver))
+	case !st.Ready && !failed:
+		return busy("engine not known yet")
+	}
+	return bad("engine does not answer")
 }
 
 func dash(text string) string {

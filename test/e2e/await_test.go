@@ -79,7 +79,7 @@ func (a *agent) await(what string, limit time.Duration, ok func(api.NodeStatus) 
 // converged waits until every stack is.
 func (a *agent) converged() api.NodeStatus {
 	a.t.Helper()
-	// A slow engine may have told all but who it is: the agent is not ready then, and says so.
+	// A slow engine may not have answered yet: the agent is not ready then, and says so.
 	return a.await("ready and converged", 2*time.Minute, func(st api.NodeStatus) bool { return st.Ready && allConverged(st) })
 }
 

@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"ktrdr.io/fleet/pkg/agent/internal/engine"
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// Pace of questions to the engine: often while it can't be reached, seldom while it can.
+// A hung engine ends no event stream; only a question that gets no answer shows it.
+const (
+	enginePoll  = 2 * time.Second
+	enginePulse = 5 * time.Second
+)
+
+// watchEngine keeps the status of the engine current.
+func (a *Agent) watchEngine(ctx context.Context) error {
+	w := &engineWatch{engine: a.engine, connected: a.cache.Connected, report: a.report}
+	for {
+		w.look(ctx)
+		wait := enginePoll
+		if w.known {
+			wait = enginePulse
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+// engineWatch tells what is known of an engine: nothing before its first answer or failure.
+type engineWatch struct {
+	engine interface {
+		Ping(ctx context.Context) error
+		Info(ctx context.Context) (api.Engine, error)
+	}
+	// connected is the state of the event stream: since when, or why not.
+	connected func() (up bool, since time.Time, err error)
+	report    interface {
+		SetEngine(e api.Engine)
+		SetNodeCondition(key string, c *api.Condition)
+	}
+
+	// known says that the engine of the connection since has told who it is; another one may
+	// have taken its place after another connection.
+	known bool
+	since time.Time
+	// told is what was told of it last: nothing, that it answers, or that it does not.
+	told engineState
+}
+
+type engineState int
+
+const (
+	engineUntold engineState = iota
+	engineAnswers
+	engineSilent
+)
+
+// look asks an engine whether it is there, and one that is not known who it is. One that
+// answers is reachable, however long the second answer takes: that of a loaded engine may
+// take longer than everything that the node needs done.
+func (w *engineWatch) look(ctx context.Context) {
+	up, since, err := w.connected()
+	if !up {
+		if w.told == engineAnswers || err != nil {
+			w.lost(since, err)
+		}
+		return
+	}
+	if err := w.engine.Ping(ctx); err != nil {
+		if ctx.Err() == nil {
+			w.lost(time.Now(), err)
+		}
+		return
+	}
+	if w.told != engineAnswers {
+		w.told = engineAnswers
+		w.report.SetEngine(api.Engine{Reachable: true})
+		w.report.SetNodeCondition("engine", nil)
+	}
+	if w.known && since.Equal(w.since) {
+		return
+	}
+	info, err := w.engine.Info(ctx)
+	if w.known = err == nil; w.known {
+		w.since = since
+		w.report.SetEngine(info)
+	}
+}
+
+// lost tells once that the engine does not answer.
+func (w *engineWatch) lost(since time.Time, err error) {
+	w.known = false
+	if w.told == engineSilent {
+		return
+	}
+	w.told = engineSilent
+	w.report.SetEngine(api.Engine{})
+	w.report.SetNodeCondition("engine", engineCondition(since, err))
+}
+
+func engineCondition(since time.Time, err error) *api.Condition {
+	c := &api.Condition{
+		Type: api.ConditionDegraded, Status: true, Reason: api.ReasonEngineDown, Since: since,
+		Message: "the engine does not answer; containers run on by themselves, repairs wait for it",
+	}
+	if err != nil {
+		_, reason := engine.Classify(err)
+		c.Reason = reason
+		c.Message += ": " + err.Error()
+	}
+	return c
+}

@@ -1,0 +1,75 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"ktrdr.io/fleet/pkg/api"
+)
+
+// watched is an engine and what is told of it.
+type watched struct {
+	up         bool
+	since      time.Time
+	stream     error
+	ping, info error
+	told       []string
+}
+
+func (w *watched) Ping(context.Context) error { return w.ping }
+
+func (w *watched) Info(context.Context) (api.Engine, error) {
+	return api.Engine{Reachable: true, Version: "28.5"}, w.info
+}
+
+func (w *watched) SetEngine(e api.Engine) {
+	w.told = append(w.told, map[bool]string{true: "reachable " + e.Version, false: "silent"}[e.Reachable])
+}
+
+func (w *watched) SetNodeCondition(_ string, c *api.Condition) {
+	if c != nil {
+		w.told = append(w.told, string(c.Reason))
+	}
+}
+
+// TestEngineWatch: nothing is told before the first answer or failure; an engine that
+// answers is reachable before it says who it is, and each change is told once.
+func TestEngineWatch(t *testing.T) {
+	w := &watched{}
+	watch := &engineWatch{engine: w, report: w, connected: func() (bool, time.Time, error) { return w.up, w.since, w.stream }}
+	broken := errors.New("timeout")
+	steps := []struct {
+		what string
+		then func()
+		want []string
+	}{
+		{"nothing is known yet", func() {}, nil},
+		{"connected, loaded", func() { w.up, w.since, w.info = true, time.Unix(1, 0), broken }, []string{"reachable "}},
+		{"still loaded", func() {}, nil},
+		{"says who it is", func() { w.info = nil }, []string{"reachable 28.5"}},
+		{"known", func() { w.info = broken }, nil},
+		{"another connection", func() { w.since, w.info = time.Unix(2, 0), nil }, []string{"reachable 28.5"}},
+		{"hung", func() { w.ping = broken }, []string{"silent", "EngineError"}},
+		{"still hung", func() {}, nil},
+		{"its stream ends", func() { w.up, w.stream = false, broken }, nil},
+		{"is back", func() { w.up, w.stream, w.ping = true, nil, nil }, []string{"reachable ", "reachable 28.5"}},
+		{"gone", func() { w.up = false }, []string{"silent", "EngineUnreachable"}},
+	}
+	for _, s := range steps {
+		w.told = nil
+		s.then()
+		watch.look(t.Context())
+		if !slices.Equal(w.told, s.want) {
+			t.Errorf("%s: told %q, want %q", s.what, w.told, s.want)
+		}
+	}
+	never := &watched{stream: broken}
+	first := &engineWatch{engine: never, report: never, connected: func() (bool, time.Time, error) { return false, time.Time{}, never.stream }}
+	first.look(t.Context())
+	if !slices.Equal(never.told, []string{"silent", "EngineError"}) {
+		t.Errorf("an engine that is not there at the start: %q", never.told)
+	}
+}
