@@ -20,9 +20,14 @@ const (
 	memberName = "ktrdr"
 	peerURL    = "http://127.0.0.1:0"
 	// Elections of a cluster of one are won at the first tick after the timeout. Short
-	// ticks make a start fast, and cost 40 wake-ups a second.
-	tickMillis     = 25
-	electionMillis = 125
+	// ticks make a start fast and cost wake-ups: 20 a second.
+	tickMillis     = 50
+	electionMillis = 250
+	// Entries of the log since the last snapshot are replayed at a start, and those that a
+	// slow follower may ask for stay in memory. Entries are up to a status long, and nobody
+	// follows.
+	snapshotEntries = 1000
+	followerEntries = 100
 	// retention is how much history stays for watches that were interrupted.
 	retention = "5m"
 	// maxRequest leaves room for a record of maxRecord and its transaction.
@@ -76,7 +81,9 @@ func (e *Embedded) config(log *slog.Logger) *embed.Config {
 	config.ListenPeerUrls, config.AdvertisePeerUrls = nil, []url.URL{*peer}
 	config.InitialCluster = config.InitialClusterFromName(memberName)
 	config.EnableGRPCGateway = false
+	config.AuthToken = "" // nobody logs in
 	config.TickMs, config.ElectionMs = tickMillis, electionMillis
+	config.SnapshotCount, config.SnapshotCatchUpEntries = snapshotEntries, followerEntries
 	config.AutoCompactionMode, config.AutoCompactionRetention = embed.CompactorModePeriodic, retention
 	config.QuotaBackendBytes = e.QuotaBytes
 	if config.QuotaBackendBytes == 0 {

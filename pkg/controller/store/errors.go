@@ -53,6 +53,9 @@ func classify(ctx context.Context, err error) error {
 	if known, ok := errors.AsType[rpctypes.EtcdError](err); ok {
 		code = known.Code()
 	}
+	if errors.Is(err, rpctypes.ErrAuthFailed) { // etcd calls it an invalid argument
+		code = codes.Unauthenticated
+	}
 	switch code { //nolint:exhaustive // the rest of gRPC's codes are no outages
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.ResourceExhausted, codes.Aborted:
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)

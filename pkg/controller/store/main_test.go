@@ -41,6 +41,10 @@ func run(m *testing.M) int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
+	// Sockets of peers are files whose names are host:port, in the working folder.
+	if err := os.Chdir(dir); err != nil {
+		panic(err)
+	}
 	etcd, err := embed.StartEtcd(memberConfig(dir, "alone", nil))
 	if err != nil {
 		panic(err)
@@ -63,7 +67,7 @@ func clientURL(dir, name string) *url.URL {
 }
 
 func peerURL(dir, name string) *url.URL {
-	return &url.URL{Scheme: "unix", Host: filepath.Join(dir, name+".peer")}
+	return &url.URL{Scheme: "unix", Host: filepath.Base(dir) + name + ":0"}
 }
 
 // memberConfig is a real member; names are all members of its cluster.

@@ -15,6 +15,7 @@ import (
 const (
 	// schemaVersion goes up whenever a record gets a field or another form.
 	schemaVersion = 1
+	schemaKey     = "schema"
 	// callTimeout bounds each call, all retries included.
 	callTimeout = 5 * time.Second
 )
@@ -46,6 +47,18 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
+	s, err := newStore(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// newStore connects and looks at nothing yet.
+func newStore(ctx context.Context, config Config) (*Store, error) {
 	s := &Store{log: config.Logger, prefix: defaultPrefix, lease: config.Lease}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -57,9 +70,6 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		return nil, err
 	}
 	s.tables()
-	if err := s.prepare(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
 	return s, nil
 }
 
@@ -115,7 +125,7 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 func (s *Store) checkSchema(ctx context.Context) error {
-	key := s.prefix + "schema"
+	key := s.prefix + schemaKey
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	got, err := s.client.Get(call, key)
@@ -131,12 +141,8 @@ func (s *Store) checkSchema(ctx context.Context) error {
 	if len(got.Kvs) == 0 {
 		return fmt.Errorf("read the store's format: %s: %w", key, ErrNotFound)
 	}
-	version, err := strconv.Atoi(string(got.Kvs[0].Value))
-	switch {
-	case err != nil:
-		return fmt.Errorf("read the store's format: %s: %q is no number; the prefix belongs to something else", key, got.Kvs[0].Value)
-	case version > schemaVersion:
-		return fmt.Errorf("the store has format %d, this controller knows %d: %w", version, schemaVersion, ErrNewer)
+	if err := knownFormat(got.Kvs[0]); err != nil {
+		return fmt.Errorf("read the store's format: %w", err)
 	}
 	return nil
 }

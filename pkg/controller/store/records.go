@@ -12,6 +12,8 @@ const (
 	largeRecord = 1 << 20
 )
 
+const tokensName = "tokens"
+
 // Node is a machine that has joined. Its key is its name.
 type Node struct {
 	Name     string    `json:"name"`
@@ -148,7 +150,7 @@ func (s *Store) tables() {
 		key: func(r Revoked) string { return r.Serial },
 	})
 	s.tokens = newTable(s, kind[JoinToken]{
-		name: "tokens", limit: smallRecord, codec: jsonCodec[JoinToken](), check: checkToken,
+		name: tokensName, limit: smallRecord, codec: jsonCodec[JoinToken](), check: checkToken,
 		key: func(t JoinToken) string { return t.ID },
 	})
 	s.operators = newTable(s, kind[Operator]{

@@ -39,7 +39,8 @@ type Change[T any] struct {
 	What  What
 	Key   string
 	Value T
-	// Revision is where Watch can go on from; it grows, by more than one at a time.
+	// Revision is where Watch can go on from. It never falls. Between two changes of one
+	// transaction it is the one before, so that none is lost; the first then comes again.
 	Revision int64
 }
 

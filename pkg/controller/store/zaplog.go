@@ -3,9 +3,18 @@ package store
 import (
 	"context"
 	"log/slog"
+	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+)
+
+// What etcd warns of at each start although nothing is wrong.
+const (
+	// It does not listen at all.
+	onePort = "Running http and grpc server on single port. This is not recommended for production."
+	// A new data base has no term before its first election; it looks again 4 s later.
+	noTerm = "missing term information"
 )
 
 // bridge writes what etcd logs through zap with slog. etcd's notes of ordinary work are
@@ -28,7 +37,7 @@ func (b bridge) With(fields []zapcore.Field) zapcore.Core {
 
 // Check implements zapcore.Core.
 func (b bridge) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if b.Enabled(entry.Level) {
+	if b.Enabled(entry.Level) && entry.Message != onePort {
 		return checked.AddCore(entry, b)
 	}
 	return checked
@@ -41,7 +50,7 @@ func (b bridge) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 		level = slog.LevelError
 	}
 	ctx := context.Background()
-	if !b.log.Enabled(ctx, level) {
+	if !b.log.Enabled(ctx, level) || early(fields) {
 		return nil
 	}
 	record := slog.NewRecord(entry.Time, level, entry.Message, 0)
@@ -51,6 +60,15 @@ func (b bridge) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 
 // Sync implements zapcore.Core.
 func (bridge) Sync() error { return nil }
+
+func early(fields []zapcore.Field) bool {
+	for _, field := range fields {
+		if err, ok := field.Interface.(error); ok && strings.Contains(err.Error(), noTerm) {
+			return true
+		}
+	}
+	return false
+}
 
 func attributes(fields []zapcore.Field) []slog.Attr {
 	encoder := zapcore.NewMapObjectEncoder()
