@@ -19,6 +19,9 @@ func (p *Policy) Check(s *api.Stack, h Host) []Violation {
 		c.service(&s.Services[i])
 	}
 	c.references("contract", reflect.ValueOf(s.Contract))
+	for _, folder := range s.AdoptFrom {
+		c.listed(ruleAdopt, "adoptFrom", s.Project+":"+folder)
+	}
 	for i := range s.Networks {
 		c.network(&s.Networks[i])
 	}

@@ -94,6 +94,7 @@ func (f *file) sections() map[string]reader {
 		ruleImages:     f.list(f.image),
 		ruleHostPaths:  f.paths,
 		ruleContainers: f.list(f.glob),
+		ruleAdopt:      f.list(f.adoption),
 		privileges:     func(value *yaml.Node, rule string) { f.mapping(value, rule, f.privileges()) },
 	}
 }
@@ -212,6 +213,16 @@ func namespaces() []string { return []string{"cgroup", "ipc", "network", "pid", 
 func (f *file) namespace(node *yaml.Node, rule string) {
 	if !slices.Contains(namespaces(), node.Value) {
 		f.problem(node, "%s: must be one of %s", rule, strings.Join(namespaces(), ", "))
+		return
+	}
+	f.add(rule, node.Value)
+}
+
+var adoption = regexp.MustCompile(`^[a-z0-9_*-]+:(/|\*\*)`)
+
+func (f *file) adoption(node *yaml.Node, rule string) {
+	if !adoption.MatchString(node.Value) {
+		f.problem(node, "%s: must be a project and a folder, such as my-project:/opt/my-project", rule)
 		return
 	}
 	f.add(rule, node.Value)

@@ -19,7 +19,7 @@ func TestParseErrors(t *testing.T) {
 		want []string
 	}{
 		"unknown key": {"references: []\nimage: []\n", []string{
-			`p.yaml:2:1: unknown key "image": use containers, hostPaths, images, privileges, references, registries`,
+			`p.yaml:2:1: unknown key "image": use adopt, containers, hostPaths, images, privileges, references, registries`,
 		}},
 		"unknown privilege": {"privileges:\n  root: true\n", []string{`p.yaml:2:3: privileges: unknown key "root": use annotations, capabilities,`}},
 		"twice":             {"images: []\nimages: []\n", []string{`p.yaml:2:1: key "images" is there twice`}},
@@ -36,8 +36,9 @@ func TestParseErrors(t *testing.T) {
 		"capability": {"privileges: {capabilities: ['*']}\n", []string{"p.yaml:1:29: privileges.capabilities: must be the name of a capability"}},
 		"syntax":     {"images: [\nregistries: x\n", []string{"p.yaml:"}},
 		"documents":  {"images: []\n---\nimages: []\n", []string{"p.yaml:2:1: a second YAML document"}},
-		"scalar":     {"everything\n", []string{"p.yaml:1:1: must be a mapping of containers"}},
+		"scalar":     {"everything\n", []string{"p.yaml:1:1: must be a mapping of adopt, containers"}},
 		"alias":      {"images: &x []\nregistries: *x\n", []string{"p.yaml:2:13: registries: must be a list"}},
+		"adopt":      {"adopt: [/opt/p, p, 'p:opt', '*:/opt/*', 'p:**']\n", []string{"p.yaml:1:9: adopt: must be a project and a folder", "p.yaml:1:17:", "p.yaml:1:20:"}},
 		"large":      {strings.Repeat("#", policy.MaxSize+1), []string{"p.yaml: larger than"}},
 	} {
 		t.Run(name, func(t *testing.T) {

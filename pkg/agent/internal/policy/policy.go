@@ -16,6 +16,7 @@ const (
 	ruleImages     = "images"
 	ruleHostPaths  = "hostPaths"
 	ruleContainers = "containers"
+	ruleAdopt      = "adopt"
 	privileges     = "privileges"
 
 	rulePrivileged    = privileges + ".privileged"
