@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +51,17 @@ func (fleetService) Logs(_ *ktrdrv1.LogsRequest, stream grpc.ServerStreamingServ
 		return errors.New("something was sent to who lost access")
 	}
 	return nil
+}
+
+// Connect greets, and says goodbye to who closes its end.
+func (fleetService) Connect(stream grpc.BidiStreamingServer[ktrdrv1.AgentMessage, ktrdrv1.ControllerMessage]) error {
+	if err := stream.Send(&ktrdrv1.ControllerMessage{}); err != nil {
+		return err
+	}
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
+		return err
+	}
+	return stream.Send(&ktrdrv1.ControllerMessage{})
 }
 
 func registerFleet(server *grpc.Server) {
@@ -214,11 +226,12 @@ func TestStreamsEndWithTheCertificate(t *testing.T) {
 
 // TestDirectoryAway: nobody new gets in, streams of nodes stay.
 func TestDirectoryAway(t *testing.T) {
-	s := serve(t, register, nil)
+	s := serve(t, registerFleet, nil)
 	conn := s.dial(t, s.node(t, "b"), "")
 	stream, err := ktrdrv1.NewAgentServiceClient(conn).Connect(short20(t))
 	must(t, err)
-	must(t, stream.Send(&ktrdrv1.AgentMessage{}))
+	_, err = stream.Recv()
+	must(t, err)
 	s.book.change(func(b *book) { b.away = true })
 	s.guard.Recheck(t.Context())
 	_, err = ktrdrv1.NewEnrollmentServiceClient(conn).Renew(short20(t), &ktrdrv1.RenewRequest{})

@@ -52,6 +52,8 @@ type JoinToken struct {
 	CreatedBy  string    `json:"createdBy"`
 	UsedAt     time.Time `json:"usedAt,omitzero"`
 	UsedFrom   string    `json:"usedFrom,omitempty"`
+	// UsedKey identifies the key that it was used with, which may use it again.
+	UsedKey string `json:"usedKey,omitempty"`
 }
 
 // Role is what an operator may do.

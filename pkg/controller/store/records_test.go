@@ -28,30 +28,47 @@ func TestRedeem(t *testing.T) {
 	if err := s.Tokens().Create(ctx, token); err != nil {
 		t.Fatal(err)
 	}
+	use := func(id, secret, node, key string, at time.Time) (store.JoinToken, error) {
+		return s.Redeem(ctx, store.Redemption{ID: id, Hash: hash(secret), Node: node, Key: key, From: "10.0.0.9", At: at})
+	}
 	for name, c := range map[string]struct {
-		id, secret string
-		at         time.Time
-		want       error
+		id, secret, node string
+		at               time.Time
+		want             error
 	}{
-		"unknown id":           {"t2", "right", now, store.ErrTokenInvalid},
-		"no key":               {"a/b", "right", now, store.ErrTokenInvalid},
-		"wrong secret":         {"t1", "wrong", now, store.ErrTokenInvalid},
-		"expired":              {"t1", "right", token.ExpiresAt, store.ErrTokenExpired},
-		"expired, not told so": {"t1", "wrong", token.ExpiresAt, store.ErrTokenInvalid},
+		"unknown id":           {"t2", "right", "a", now, store.ErrTokenInvalid},
+		"no key":               {"a/b", "right", "a", now, store.ErrTokenInvalid},
+		"wrong secret":         {"t1", "wrong", "a", now, store.ErrTokenInvalid},
+		"another node":         {"t1", "right", "b", now, store.ErrTokenInvalid},
+		"expired":              {"t1", "right", "a", token.ExpiresAt, store.ErrTokenExpired},
+		"expired, not told so": {"t1", "wrong", "a", token.ExpiresAt, store.ErrTokenInvalid},
 	} {
-		if _, err := s.Redeem(ctx, c.id, hash(c.secret), "10.0.0.9", c.at); !errors.Is(err, c.want) {
+		if _, err := use(c.id, c.secret, c.node, "k", c.at); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	used, err := s.Redeem(ctx, "t1", hash("right"), "10.0.0.9", now)
-	token.UsedAt, token.UsedFrom = now, "10.0.0.9"
+	used, err := use("t1", "right", "a", "k", now)
+	token.UsedAt, token.UsedFrom, token.UsedKey = now, "10.0.0.9", "k"
 	if diff := cmp.Diff(token, used); err != nil || diff != "" {
 		t.Fatalf("redeem: %v %s", err, diff)
 	}
-	if _, err := s.Redeem(ctx, "t1", hash("right"), "10.0.0.9", now); !errors.Is(err, store.ErrTokenUsed) {
-		t.Errorf("second use: %v", err)
+	for name, c := range map[string]struct {
+		key  string
+		at   time.Time
+		want error
+	}{
+		"another key":               {"other", now, store.ErrTokenUsed},
+		"no key":                    {"", now, store.ErrTokenUsed},
+		"the same key, but expired": {"k", token.ExpiresAt, store.ErrTokenExpired},
+	} {
+		if _, err := use("t1", "right", "a", c.key, c.at); !errors.Is(err, c.want) {
+			t.Errorf("second use with %s: %v", name, err)
+		}
 	}
-	if _, err := s.Redeem(ctx, "t1", hash("wrong"), "10.0.0.9", now); !errors.Is(err, store.ErrTokenInvalid) {
+	if again, err := use("t1", "right", "a", "k", now.Add(time.Second)); err != nil || !cmp.Equal(used, again) {
+		t.Errorf("second use with the same key: %+v, %v", again, err)
+	}
+	if _, err := use("t1", "wrong", "a", "k", now); !errors.Is(err, store.ErrTokenInvalid) {
 		t.Errorf("second use with a wrong secret: %v", err)
 	}
 }
@@ -75,7 +92,7 @@ func redeemOnce(t *testing.T, stores ...*store.Store) {
 		}
 		var successes atomic.Int64
 		contend(stores, 8, func(s *store.Store, i int) {
-			_, err := s.Redeem(t.Context(), token.ID, hash("x"), fmt.Sprint(i), now)
+			_, err := s.Redeem(t.Context(), store.Redemption{ID: token.ID, Hash: hash("x"), Node: token.Node, Key: fmt.Sprint(i), At: now})
 			switch {
 			case err == nil:
 				successes.Add(1)

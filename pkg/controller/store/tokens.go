@@ -8,42 +8,59 @@ import (
 	"time"
 )
 
-// Redeem uses a join token up, in one compare-and-swap: of all controllers that try at once,
-// one succeeds. hash is SHA-256 of the presented secret in hexadecimal, from the peer's
-// address. It returns the token as it was used; whom the token is for is for the caller to
-// check against that. ErrTokenInvalid does not tell a wrong id from a wrong secret;
-// ErrTokenUsed and ErrTokenExpired are told to those only who know the secret. After
-// ErrUnavailable the token may be used up.
-func (s *Store) Redeem(ctx context.Context, id, hash, from string, now time.Time) (JoinToken, error) {
-	if checkKey(id) != nil {
+// Redemption is the use of a join token.
+type Redemption struct {
+	ID string
+	// Hash is SHA-256 of the presented secret in hexadecimal.
+	Hash string
+	// Node is whom the peer takes the token to be for.
+	Node string
+	// Key identifies the public key that the peer wants a certificate for.
+	Key string
+	// From is the peer's address.
+	From string
+	At   time.Time
+}
+
+// Redeem uses a join token up, in one compare-and-swap: of all machines that try at once,
+// one succeeds. It returns the token as it was used. The same key may redeem it again until
+// it expires: the first answer may have got lost. ErrTokenInvalid does not tell a wrong id
+// from a wrong secret or node; ErrTokenUsed and ErrTokenExpired are told to those only who
+// know the secret. After ErrUnavailable the token may be used up.
+func (s *Store) Redeem(ctx context.Context, r Redemption) (JoinToken, error) {
+	if checkKey(r.ID) != nil {
 		return JoinToken{}, fmt.Errorf("redeem a join token: %w", ErrTokenInvalid)
 	}
 	var redeemed JoinToken
 	err := s.tokens.retry(ctx, func() (bool, error) {
-		old, err := s.tokens.load(ctx, id)
+		old, err := s.tokens.load(ctx, r.ID)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return false, err
 		}
 		// Without a token it is compared as well, so that both take the same time.
-		same := subtle.ConstantTimeCompare([]byte(old.value.SecretHash), []byte(hash)) == 1
+		same := subtle.ConstantTimeCompare([]byte(old.value.SecretHash), []byte(r.Hash)) == 1
+		repeated := !old.value.UsedAt.IsZero() && r.Key != "" && old.value.UsedKey == r.Key
 		switch {
-		case err != nil || !same:
+		case err != nil || !same || old.value.Node != r.Node:
 			return false, ErrTokenInvalid
-		case !old.value.UsedAt.IsZero():
+		case !old.value.UsedAt.IsZero() && !repeated:
 			return false, ErrTokenUsed
-		case !now.Before(old.value.ExpiresAt):
+		case !r.At.Before(old.value.ExpiresAt):
 			return false, ErrTokenExpired
 		}
 		redeemed = old.value
-		redeemed.UsedAt, redeemed.UsedFrom = now, from
+		if repeated {
+			return true, nil
+		}
+		redeemed.UsedAt, redeemed.UsedFrom, redeemed.UsedKey = r.At, r.From, r.Key
 		_, raw, err := s.tokens.encode(redeemed)
 		if err != nil {
 			return false, err
 		}
-		return s.tokens.swap(ctx, change[JoinToken]{key: id, old: &old, value: &redeemed, raw: raw})
+		return s.tokens.swap(ctx, change[JoinToken]{key: r.ID, old: &old, value: &redeemed, raw: raw})
 	})
 	if err != nil {
-		return JoinToken{}, fmt.Errorf("redeem join token %s: %w", id, err)
+		return JoinToken{}, fmt.Errorf("redeem join token %s: %w", r.ID, err)
 	}
 	return redeemed, nil
 }
