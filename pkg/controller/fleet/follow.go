@@ -29,17 +29,16 @@ func (s *Service) WatchRollout(r *ktrdrv1.WatchRolloutRequest, out grpc.ServerSt
 	if _, ok := s.cfg.Ledger.Of(revision); !ok && s.cfg.Ledger.Head().Revision != revision {
 		return status.Errorf(codes.NotFound, "there is no rollout of revision %.80q", revision)
 	}
-	return s.Follow(out.Context(), revision, 0, func(record *rollout.Record) error { return out.Send(rolloutToProto(record)) })
+	return s.cfg.Ledger.Follow(out.Context(), revision, func(record *rollout.Record) error { return out.Send(rolloutToProto(record)) })
 }
 
-// Follow gives the record of a revision's newest rollout, of a number of at least from, and again whenever
-// it changed, until it has ended. A revision whose rollout has not begun is waited for.
-func (s *Service) Follow(ctx context.Context, revision string, from int64, each func(*rollout.Record) error) error {
+// Follow gives the record of a revision's newest rollout, and again whenever it changed, until it
+// has ended. A revision whose rollout has not begun is waited for, as long as it is the head.
+func (l *Ledger) Follow(ctx context.Context, revision string, each func(*rollout.Record) error) error {
 	var last *rollout.Record
 	for {
-		changed := s.cfg.Ledger.Changed()
-		e, ok := s.cfg.Ledger.Of(revision)
-		if ok && e.Number >= from && (last == nil || !same(last, &e.Record)) {
+		changed := l.Changed()
+		if e, ok := l.Of(revision); ok && (last == nil || !same(last, &e.Record)) {
 			record := e.Record
 			last = &record
 			if err := each(last); err != nil {
@@ -49,8 +48,8 @@ func (s *Service) Follow(ctx context.Context, revision string, from int64, each 
 		if last != nil && last.Phase != rollout.Running {
 			return nil
 		}
-		if newest, ok := s.cfg.Ledger.Newest(); last == nil && ok && newest.Number >= from && newest.Record.Revision != revision && s.cfg.Ledger.Head().Revision != revision {
-			return status.Errorf(codes.Aborted, "revision %s was replaced by %s before its rollout began", revision, newest.Record.Revision)
+		if head := l.Head(); last == nil && head.Revision != revision {
+			return status.Errorf(codes.Aborted, "revision %.80q was replaced by %s before its rollout began", revision, head.Revision)
 		}
 		pause(ctx, watchRest)
 		select {

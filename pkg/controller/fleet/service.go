@@ -12,10 +12,13 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/controller/hub"
+	"ktrdr.io/fleet/pkg/controller/repo"
 	"ktrdr.io/fleet/pkg/controller/slicing"
 	"ktrdr.io/fleet/pkg/controller/store"
 	"ktrdr.io/fleet/pkg/desired"
+	"ktrdr.io/fleet/pkg/wire"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
@@ -27,7 +30,13 @@ type Config struct {
 	Shelf   *slicing.Shelf
 	Ledger  *Ledger
 	Driver  *Driver
-	Log     *slog.Logger
+	Gate    *Gate
+	Repo    Repository
+	// Look makes a followed repository be looked at now; nil for a hosted one.
+	Look func(ctx context.Context) error
+	// Problems are statements about the controller itself; nil for none.
+	Problems func() []api.Condition
+	Log      *slog.Logger
 }
 
 // Service answers FleetService. Safe for concurrent use.
@@ -38,10 +47,13 @@ type Service struct {
 
 	mu       sync.Mutex
 	outlines map[string]*desired.Outline
+	uploads  chan struct{}
 }
 
 // New makes a service.
-func New(cfg Config) *Service { return &Service{cfg: cfg, outlines: map[string]*desired.Outline{}} }
+func New(cfg Config) *Service {
+	return &Service{cfg: cfg, outlines: map[string]*desired.Outline{}, uploads: make(chan struct{}, maxUploads)}
+}
 
 // GetFleet returns the state of all nodes, or of some.
 func (s *Service) GetFleet(ctx context.Context, r *ktrdrv1.GetFleetRequest) (*ktrdrv1.Fleet, error) {
@@ -174,9 +186,32 @@ func (s *Service) failed(ctx context.Context, doing string, err error) error {
 	case errors.Is(err, store.ErrNotFound):
 		code = codes.NotFound
 	}
+	if refused, ok := errors.AsType[*refusal](err); ok {
+		return refusedStatus(refused)
+	}
+	if problems, ok := errors.AsType[*desired.Error](err); ok {
+		return refusedStatus(refuse(problems.Problems))
+	}
+	switch {
+	case errors.Is(err, repo.ErrUnknownRevision):
+		return status.Errorf(codes.NotFound, "%s: %s", doing, err)
+	case errors.Is(err, repo.ErrEmpty):
+		return status.Errorf(codes.FailedPrecondition, "%s: %s", doing, err)
+	case errors.Is(err, repo.ErrHeadMoved):
+		code = codes.Aborted
+	}
 	s.cfg.Log.WarnContext(ctx, "call failed", "doing", doing, "err", err)
 	return status.Errorf(code, "%s: %s", doing, err)
 }
 
 // conditions are what is wrong with the controller itself.
-func (s *Service) conditions() []*ktrdrv1.Condition { return nil }
+func (s *Service) conditions() []*ktrdrv1.Condition {
+	if s.cfg.Problems == nil {
+		return nil
+	}
+	var out []*ktrdrv1.Condition
+	for _, c := range s.cfg.Problems() {
+		out = append(out, wire.ConditionToProto(c))
+	}
+	return out
+}

@@ -1,0 +1,159 @@
+package fleet
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"ktrdr.io/fleet/pkg/source"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+)
+
+// maxUploads is how many uploads are looked at at the same time.
+const maxUploads = 4
+
+// errUpload tells of an archive that is refused as a whole.
+var errUpload = errors.New("the archive is refused")
+
+// Validate reports the problems of a state that was uploaded.
+func (s *Service) Validate(in grpc.ClientStreamingServer[ktrdrv1.TreeChunk, ktrdrv1.ValidateResponse]) error {
+	select {
+	case s.uploads <- struct{}{}:
+		defer func() { <-s.uploads }()
+	default:
+		return status.Error(codes.ResourceExhausted, "too many uploads are looked at; try again")
+	}
+	ctx := in.Context()
+	dir, err := os.MkdirTemp("", "ktrdr-upload-")
+	if err != nil {
+		return s.failed(ctx, "validate", err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a folder of ours that nobody reads again
+	if err := unpack(dir, &chunks{receive: in.Recv}, source.Limits{MaxFiles: 10_000, MaxBytes: 64 << 20}); err != nil {
+		if errors.Is(err, errUpload) {
+			return status.Error(codes.InvalidArgument, err.Error())
+		}
+		return s.failed(ctx, "validate", err)
+	}
+	answer, err := validated(ctx, dir)
+	if err != nil {
+		return s.failed(ctx, "validate", err)
+	}
+	return in.SendAndClose(answer)
+}
+
+func validated(ctx context.Context, dir string) (*ktrdrv1.ValidateResponse, error) {
+	warnings, err := check(ctx, source.Tree{Dir: dir})
+	out := &ktrdrv1.ValidateResponse{Warnings: problemsToProto(warnings)}
+	if refused, ok := errors.AsType[*refusal](err); ok {
+		out.Problems = problemsToProto(refused.problems)
+		return out, nil
+	}
+	return out, err
+}
+
+// chunks is the upload as a reader.
+type chunks struct {
+	receive func() (*ktrdrv1.TreeChunk, error)
+	rest    []byte
+}
+
+// Read implements io.Reader.
+func (c *chunks) Read(p []byte) (int, error) {
+	for len(c.rest) == 0 {
+		chunk, err := c.receive()
+		if err != nil {
+			return 0, err
+		}
+		if c.rest = chunk.GetContent(); len(c.rest) > maxTreeChunk {
+			return 0, fmt.Errorf("%w: a part has more than %d bytes", errUpload, maxTreeChunk)
+		}
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+const maxTreeChunk = 1 << 20
+
+// unpack writes an archive below dir: regular files, folders and links that stay inside.
+func unpack(dir string, from io.Reader, limits source.Limits) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close() //nolint:errcheck // nothing to flush
+	in := tar.NewReader(from)
+	for count, left := 0, limits.MaxBytes; ; count++ {
+		header, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return archiveError(err)
+		}
+		if count >= limits.MaxFiles {
+			return fmt.Errorf("%w: more than %d files", errUpload, limits.MaxFiles)
+		}
+		if left -= header.Size; left < 0 || header.Size < 0 {
+			return fmt.Errorf("%w: more than %d bytes", errUpload, limits.MaxBytes)
+		}
+		if err := place(root, header, in); err != nil {
+			return err
+		}
+	}
+}
+
+func archiveError(err error) error {
+	if _, ok := status.FromError(err); ok || errors.Is(err, errUpload) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errUpload, err)
+}
+
+func place(root *os.Root, header *tar.Header, content io.Reader) error {
+	name := path.Clean(header.Name)
+	if name == "." {
+		return nil
+	}
+	if !filepath.IsLocal(name) {
+		return fmt.Errorf("%w: %.80q leaves the tree", errUpload, header.Name)
+	}
+	if err := root.MkdirAll(path.Dir(name), 0o700); err != nil {
+		return fmt.Errorf("%w: %w", errUpload, err)
+	}
+	var err error
+	switch header.Typeflag {
+	case tar.TypeDir:
+		err = root.MkdirAll(name, 0o700)
+	case tar.TypeSymlink:
+		err = root.Symlink(header.Linkname, name) // what follows it does so through os.Root
+	case tar.TypeReg:
+		err = write(root, name, fs.FileMode(header.Mode&0o100), content) //nolint:gosec // one bit
+	default:
+		return fmt.Errorf("%w: %.80q is neither a file, a folder nor a link", errUpload, header.Name)
+	}
+	if err != nil {
+		return archiveError(err)
+	}
+	return nil
+}
+
+func write(root *os.Root, name string, executable fs.FileMode, content io.Reader) error {
+	file, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600|executable)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(file, content)
+	return errors.Join(err, file.Close())
+}
