@@ -40,6 +40,8 @@ type MachineOptions struct {
 	Line *Line
 	// DiskMB is the size of its disk; 0 is a disk as large as that of this machine.
 	DiskMB int
+	// Unprivileged maps the machine's users to others of this one: its root is nobody here.
+	Unprivileged bool
 	// Install puts files on the disk before the first boot; root is the root of the disk.
 	Install func(root string) error
 }
@@ -110,6 +112,11 @@ func (m *Machine) makeDisk(ctx context.Context) error {
 			}
 		}
 	}
+	if m.opts.Unprivileged {
+		if out, err := exec.CommandContext(ctx, "cp", "-a", m.opts.Root, filepath.Join(disk, "root")).CombinedOutput(); err != nil { //nolint:gosec // fixed arguments
+			return fmt.Errorf("make a disk: %w: %s", err, out)
+		}
+	}
 	for _, name := range []string{"root/etc", "docker", "root/var/lib"} {
 		if err := os.MkdirAll(filepath.Join(disk, name), 0o755); err != nil { //nolint:gosec // as on any system
 			return fmt.Errorf("make a disk: %w", err)
@@ -129,23 +136,19 @@ func (m *Machine) makeDisk(ctx context.Context) error {
 // configure writes the container's configuration. lxc.container.conf(5).
 func (m *Machine) configure() error {
 	group := filepath.Base(m.Dir)
-	lines := []string{
-		"lxc.uts.name = " + m.opts.Name,
-		"lxc.rootfs.path = overlayfs:" + m.opts.Root + ":" + m.in("disk/root"),
-		// An overlay can't lie on another one.
-		"lxc.mount.entry = " + m.in("disk/docker") + " var/lib/docker none bind,create=dir 0 0",
-		"lxc.namespace.share.net = " + strconv.Itoa(m.holder.Process.Pid),
+	lines := append(m.users(),
+		"lxc.uts.name = "+m.opts.Name,
 		"lxc.apparmor.profile = unconfined",
 		"lxc.cap.drop =",
 		"lxc.mount.auto = proc:rw sys:rw cgroup:rw",
 		"lxc.signal.halt = SIGRTMIN+3",
 		"lxc.tty.max = 0",
 		"lxc.pty.max = 1024", // as in LXC's common.conf: without it there is no /dev/ptmx, which PrivateDevices= needs
-		"lxc.cgroup.dir.container = " + group + "/payload",
-		"lxc.cgroup.dir.monitor = " + group + "/monitor",
-		"lxc.cgroup.dir.monitor.pivot = " + group + "/ended",
-	}
-	if err := os.MkdirAll(m.in("lxc/"+m.opts.Name), 0o700); err != nil {
+		"lxc.cgroup.dir.container = "+group+"/payload",
+		"lxc.cgroup.dir.monitor = "+group+"/monitor",
+		"lxc.cgroup.dir.monitor.pivot = "+group+"/ended",
+	)
+	if err := os.MkdirAll(m.in("lxc/"+m.opts.Name), 0o711); err != nil { //nolint:gosec // a mapped root passes through
 		return fmt.Errorf("configure a machine: %w", err)
 	}
 	if err := os.WriteFile(m.in("lxc/"+m.opts.Name+"/config"), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
@@ -154,11 +157,35 @@ func (m *Machine) configure() error {
 	return nil
 }
 
+// users is the part of the configuration that depends on who the machine's root is. A
+// network belongs to the users of who made it, so a machine with users of its own gets the
+// cable's end instead of the network that holds it. Only folders can be mapped, no overlays.
+func (m *Machine) users() []string {
+	docker := "lxc.mount.entry = " + m.in("disk/docker") + " var/lib/docker none bind,create=dir"
+	if !m.opts.Unprivileged {
+		return []string{
+			"lxc.rootfs.path = overlayfs:" + m.opts.Root + ":" + m.in("disk/root"),
+			docker + " 0 0", // an overlay can't lie on another one
+			"lxc.namespace.share.net = " + strconv.Itoa(m.holder.Process.Pid),
+		}
+	}
+	return []string{
+		"lxc.rootfs.path = dir:" + m.in("disk/root"), "lxc.rootfs.options = idmap=container", docker + ",idmap=container 0 0",
+		"lxc.idmap = u 0 100000 65536", "lxc.idmap = g 0 100000 65536",
+		"lxc.net.0.type = phys", "lxc.net.0.link = eth0", "lxc.net.0.name = eth0", "lxc.net.0.flags = up",
+		"lxc.net.0.ipv4.address = " + m.Address + "/24",
+	}
+}
+
 func (m *Machine) in(name string) string { return filepath.Join(m.Dir, name) }
 
 // lxc prepares a command on the machine's container.
 func (m *Machine) lxc(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, name, append([]string{"-P", m.in("lxc"), "-n", m.opts.Name}, args...)...) //nolint:gosec // fixed names
+	args = append([]string{"-P", m.in("lxc"), "-n", m.opts.Name}, args...)
+	if m.opts.Unprivileged { // where the cable's end is; LXC's own sockets are in that network, too
+		name, args = "nsenter", append([]string{"--target", strconv.Itoa(m.holder.Process.Pid), "--net", "--", name}, args...)
+	}
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // fixed names
 	cmd.Env = append(os.Environ(), envKey+"="+m.Dir)
 	return cmd
 }
@@ -226,6 +253,15 @@ func (m *Machine) PID() int { return m.pid }
 // Path is where a file of the running machine is seen from here.
 func (m *Machine) Path(name string) string {
 	return filepath.Join("/proc", strconv.Itoa(m.pid), "root", name)
+}
+
+// Disk is where a file of the machine's disk is written from here: nobody here is root of a
+// machine with users of its own.
+func (m *Machine) Disk(name string) string {
+	if m.opts.Unprivileged {
+		return filepath.Join(m.in("disk/root"), name)
+	}
+	return m.Path(name)
 }
 
 // Socket is the engine's.

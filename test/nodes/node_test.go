@@ -146,10 +146,10 @@ func words(journal string) string {
 // put writes a file of the machine.
 func (n *node) put(path, text string, mode os.FileMode) {
 	n.t.Helper()
-	if err := os.MkdirAll(filepath.Dir(n.Path(path)), 0o755); err != nil { //nolint:gosec // as on any system
+	if err := os.MkdirAll(filepath.Dir(n.Disk(path)), 0o755); err != nil { //nolint:gosec // as on any system
 		n.t.Fatal(err)
 	}
-	if err := os.WriteFile(n.Path(path), []byte(text), mode); err != nil {
+	if err := os.WriteFile(n.Disk(path), []byte(text), mode); err != nil {
 		n.t.Fatal(err)
 	}
 }

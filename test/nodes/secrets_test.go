@@ -31,8 +31,15 @@ secrets:
 // TestSecrets: under the real unit, with its mount namespace and its capabilities, secrets
 // reach containers through memory that the engine sees, outlives the agent and is empty
 // after a power loss.
-func TestSecrets(t *testing.T) {
-	n := newNode(t, lab.MachineOptions{})
+func TestSecrets(t *testing.T) { testSecrets(t, lab.MachineOptions{}) }
+
+// TestSecretsUnprivileged: likewise where the machine's root is nobody on the host, whose
+// kernel keeps no promise about swap to it.
+func TestSecretsUnprivileged(t *testing.T) { testSecrets(t, lab.MachineOptions{Unprivileged: true}) }
+
+func testSecrets(t *testing.T, opts lab.MachineOptions) {
+	t.Helper()
+	n := newNode(t, opts)
 	n.spec("stacks: [{name: app}]")
 	commit := n.push(withSecrets)
 	const file, value = "/etc/ktrdr/secrets.env", "s3cret value"
@@ -49,6 +56,9 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("secrets are in %s", mount)
 	}
 	t.Logf("the memory of secrets: %s", mount)
+	if opts.Unprivileged && (strings.Contains(mount, "noswap") || !strings.Contains(n.journal(), "may be swapped")) {
+		t.Error("a machine with users of its own can't have memory that is never swapped, and its agent has to say so")
+	}
 	if out := n.run("sh", "-c", "grep -rl '"+value+"' /var/lib/docker/containers /var/lib/ktrdr /var/log 2>/dev/null || true"); out != "" {
 		t.Errorf("on the disk: %s", out)
 	}
