@@ -54,14 +54,16 @@ func (c *Commits) Tree(ctx context.Context, id string, gitDirs ...string) (tree 
 	if tree, ok := c.trees.peek(id); ok {
 		return tree, nil
 	}
-	store := objectChain{}
 	for _, dir := range gitDirs {
 		if _, err := os.Stat(filepath.Join(dir, "objects")); err != nil {
 			return Tree{}, &Error{Reason: ReasonRepositoryNotFound, Op: op, Err: fmt.Errorf("there is no git repository at %s", dir)}
 		}
-		store.all = append(store.all, filesystem.NewStorage(osfs.New(dir, osfs.WithBoundOS()), cache.NewObjectLRU(cache.MiByte)))
 	}
-	tree, err = c.build(ctx, id, store)
+	tree, err = c.build(ctx, id, gitDirs)
+	if errors.Is(err, errCorrupt) {
+		// Packs may have been replaced by others while they were read.
+		tree, err = c.build(ctx, id, gitDirs)
+	}
 	if errors.Is(err, errCorrupt) {
 		err = fail(ReasonInvalid, "the commit is not in the repository, or the repository can't be read; check it with git fsck: %w", err)
 	}
@@ -71,8 +73,12 @@ func (c *Commits) Tree(ctx context.Context, id string, gitDirs ...string) (tree 
 	return tree, during(op, err)
 }
 
-func (c *Commits) build(ctx context.Context, id string, store objectChain) (tree Tree, err error) {
+func (c *Commits) build(ctx context.Context, id string, gitDirs []string) (tree Tree, err error) {
 	defer corruptOnPanic(&err)
+	store := objectChain{}
+	for _, dir := range gitDirs {
+		store.all = append(store.all, filesystem.NewStorage(osfs.New(dir, osfs.WithBoundOS()), cache.NewObjectLRU(cache.MiByte)))
+	}
 	r := reader{ctx: ctx, store: store, max: c.limits.MaxTransferBytes}
 	rev, raw, err := r.commit(plumbing.NewHash(id))
 	if err != nil {

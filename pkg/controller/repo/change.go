@@ -72,6 +72,9 @@ func (h *Hosted) change(ctx context.Context, c Change, makeCommit func(ctx conte
 		return Commit{}, fmt.Errorf("change desired state: %w", err)
 	}
 	defer h.release()
+	if err := h.settle(ctx); err != nil {
+		return Commit{}, fmt.Errorf("change desired state: %w", err)
+	}
 	var err error
 	for range maxTries {
 		var head, made Commit
@@ -105,6 +108,7 @@ func (h *Hosted) propose(ctx context.Context, c Change, old, id string) (Commit,
 	if err := h.accept(ctx, push); err != nil {
 		return Commit{}, err
 	}
+	h.maintain(ctx)
 	return h.show(ctx, id)
 }
 

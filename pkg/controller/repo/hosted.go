@@ -88,20 +88,7 @@ func (o *objects) initialise(ctx context.Context, branch string) error {
 	if err := os.WriteFile(filepath.Join(o.dir, "config"), []byte(config), 0o600); err != nil {
 		return err
 	}
-	return removeLocks(o.dir)
-}
-
-// removeLocks takes away what a killed git left: nobody else writes here.
-func removeLocks(dir string) error {
-	var errs []error
-	for _, pattern := range []string{"*.lock", "refs/heads/*.lock", "objects/pack/tmp_*", "objects/??/tmp_obj_*"} {
-		found, err := filepath.Glob(filepath.Join(dir, pattern))
-		errs = append(errs, err)
-		for _, name := range found {
-			errs = append(errs, os.Remove(name))
-		}
-	}
-	return errors.Join(errs...)
+	return sweep(o.dir)
 }
 
 // settle makes head and branch agree. The head is what counts. A branch without a head comes
@@ -195,7 +182,7 @@ func (h *Hosted) Close() error {
 	for range cap(h.transfers) {
 		h.transfers <- struct{}{}
 	}
-	h.turn <- struct{}{}
 	h.working.Wait()
+	h.turn <- struct{}{}
 	return nil
 }

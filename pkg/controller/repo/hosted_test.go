@@ -56,9 +56,12 @@ func TestChangeHistoryDiffRollback(t *testing.T) {
 	if err != nil || head.ID != first || head.Author.Name != "Ann" {
 		t.Fatalf("head %+v, %v", head, err)
 	}
-	changed, err := h.Change(t.Context(), scale("bob", 3))
-	if err != nil {
-		t.Fatal(err)
+	said := &lines{}
+	change := scale("bob", 3)
+	change.Progress = said.add
+	changed, err := h.Change(t.Context(), change)
+	if err != nil || !strings.Contains(said.text(), "warning: nodes/b.yaml:11:5: spec.capacity.memory: less than 10 % of the memory") {
+		t.Fatalf("%v, said %q", err, said.text())
 	}
 	if changed.Message != "scale backtest=3 on node b (was 1)" || changed.Author != (repo.Who{Name: "bob", Email: "bob@example.org"}) || changed.Parents[0] != first {
 		t.Errorf("commit %+v", changed)

@@ -68,6 +68,26 @@ func (w *work) sample() string {
 	return w.commit("sample")
 }
 
+func (w *work) write(name, text string) {
+	w.tb.Helper()
+	file := filepath.Join(w.dir, name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		w.tb.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		w.tb.Fatal(err)
+	}
+}
+
+func (w *work) replace(name, old, text string) {
+	w.tb.Helper()
+	data, err := os.ReadFile(filepath.Join(w.dir, name))
+	if err != nil || !strings.Contains(string(data), old) {
+		w.tb.Fatalf("%s has no %q: %v", name, old, err)
+	}
+	w.write(name, strings.Replace(string(data), old, text, 1))
+}
+
 func (w *work) commit(message string) string {
 	w.tb.Helper()
 	w.git("add", "--all")

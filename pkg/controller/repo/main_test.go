@@ -1,0 +1,21 @@
+package repo_test
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(crashServer); dir != "" {
+		os.Exit(serveAndCrash(dir, os.Getenv(crashAt)))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func startGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+func killGroup(cmd *exec.Cmd) error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
