@@ -13,17 +13,17 @@ import (
 // bytes, and a message with such a string could not be sent.
 func Text[S ~string](s S) string { return strings.ToValidUTF8(string(s), "\ufffd") }
 
-func texts[S ~string](in []S) []string { return list(in, Text[S]) }
+func texts[S ~string](in []S) []string { return each(in, Text[S]) }
 
-// list converts each element; an empty list is nil.
-func list[From, To any](in []From, convert func(From) To) []To {
+// each converts each element; an empty list is nil.
+func each[From, To any](in []From, convert func(From) To) []To {
 	if len(in) == 0 {
 		return nil
 	}
 	return shown(in, convert)
 }
 
-// shown is list for what JSON shows as [] when it is empty.
+// shown is each for what JSON shows as [] when it is empty.
 func shown[From, To any](in []From, convert func(From) To) []To {
 	out := make([]To, len(in))
 	for i := range in {

@@ -1,38 +1,52 @@
 package wire
 
 import (
+	"container/list"
 	"net"
 	"net/netip"
 	"sync"
 )
 
-// door counts connections. Those that proved nothing have places of their own, so that
-// strangers can't keep nodes out.
+// door counts connections so that strangers can't keep nodes out: who is in the handshake,
+// who came through it without a certificate, and all.
 type door struct {
 	limits PortLimits
 
-	mu       sync.Mutex
-	all      int
-	unproven int
-	perAddr  map[netip.Addr]int
+	mu  sync.Mutex
+	all int
+	// shaking are in the handshake, the oldest first.
+	shaking   *list.List
+	strangers int
+	perAddr   map[netip.Addr]int
 }
 
 func newDoor(limits PortLimits) *door {
-	return &door{limits: limits, perAddr: map[netip.Addr]int{}}
+	return &door{limits: limits, shaking: list.New(), perAddr: map[netip.Addr]int{}}
 }
 
-// enter gives a connection a place, or says that there is none.
+// enter lets a connection begin its handshake, or says that there is no place. If too many
+// are at it, the one that takes longest has to go: an honest handshake takes milliseconds.
 func (d *door) enter(conn net.Conn) (*guest, bool) {
-	addr := network(conn.RemoteAddr())
+	g, oldest := d.place(conn)
+	if oldest != nil {
+		_ = oldest.Close()
+	}
+	return g, g != nil
+}
+
+func (d *door) place(conn net.Conn) (g, oldest *guest) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.all >= d.limits.Connections || d.unproven >= d.limits.Unproven || d.perAddr[addr] >= d.limits.UnprovenPerAddr {
-		return nil, false
+	if d.all >= d.limits.Connections {
+		return nil, nil
+	}
+	if first := d.shaking.Front(); first != nil && d.shaking.Len() >= d.limits.Handshakes {
+		oldest, _ = first.Value.(*guest)
 	}
 	d.all++
-	d.unproven++
-	d.perAddr[addr]++
-	return &guest{Conn: conn, door: d, addr: addr}, true
+	g = &guest{Conn: conn, door: d, addr: network(conn.RemoteAddr())}
+	g.shaking = d.shaking.PushBack(g)
+	return g, oldest
 }
 
 // network is what strangers can't have many of: an IPv4 address, or a /64 of IPv6.
@@ -52,44 +66,69 @@ func network(addr net.Addr) netip.Addr {
 	return prefix.Addr()
 }
 
-// guest is a connection with a place.
+// guest is a connection with a place. Its fields are guarded by the door's lock.
 type guest struct {
 	net.Conn
-	door   *door
-	addr   netip.Addr
-	proven bool
-	gone   bool
+	door     *door
+	addr     netip.Addr
+	shaking  *list.Element // nil after the handshake
+	stranger bool
+	gone     bool
 }
 
-// prove gives the place of the unproven back.
-func (g *guest) prove() {
+// prove ends the handshake of a peer with a certificate.
+func (g *guest) prove() bool {
 	g.door.mu.Lock()
 	defer g.door.mu.Unlock()
-	if !g.proven && !g.gone {
-		g.forget()
-	}
-	g.proven = true
+	g.settle()
+	return !g.gone
 }
 
-// forget is called with the door's lock.
-func (g *guest) forget() {
-	g.door.unproven--
-	g.door.perAddr[g.addr]--
-	if g.door.perAddr[g.addr] == 0 {
-		delete(g.door.perAddr, g.addr)
+// admit ends the handshake of a peer without a certificate; it tells whether there is a
+// place for it.
+func (g *guest) admit() bool {
+	d := g.door
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g.settle()
+	if g.gone || d.strangers >= d.limits.Strangers || d.perAddr[g.addr] >= d.limits.StrangersPerAddr {
+		return false
+	}
+	g.stranger = true
+	d.strangers++
+	d.perAddr[g.addr]++
+	return true
+}
+
+func (g *guest) settle() {
+	if g.shaking != nil {
+		g.door.shaking.Remove(g.shaking)
+		g.shaking = nil
 	}
 }
 
 // Close closes the connection and gives its place back.
 func (g *guest) Close() error {
-	g.door.mu.Lock()
-	if !g.gone {
-		g.gone = true
-		g.door.all--
-		if !g.proven {
-			g.forget()
-		}
-	}
-	g.door.mu.Unlock()
+	g.leave()
 	return g.Conn.Close()
+}
+
+func (g *guest) leave() {
+	d := g.door
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if g.gone {
+		return
+	}
+	g.gone = true
+	d.all--
+	g.settle()
+	if !g.stranger {
+		return
+	}
+	d.strangers--
+	d.perAddr[g.addr]--
+	if d.perAddr[g.addr] == 0 {
+		delete(d.perAddr, g.addr)
+	}
 }

@@ -49,7 +49,7 @@ func BenchmarkIdleConnections(b *testing.B) {
 
 func idleMemory(t testing.TB, count int) int64 {
 	t.Helper()
-	f := serve(t, wire.PortLimits{Handshake: wire.DefaultPortLimits().Handshake, Unproven: 2 * count, UnprovenPerAddr: 2 * count, Connections: 2 * count})
+	f := serve(t, wire.DefaultPortLimits())
 	dir := t.TempDir() + "/keys"
 	s, err := pki.OpenKeyStore(dir)
 	must(t, err)

@@ -34,16 +34,18 @@ const (
 type PortLimits struct {
 	// Handshake is how long a peer may take to finish the TLS handshake.
 	Handshake time.Duration
-	// Unproven is how many connections may be open that did not show a valid client
-	// certificate, those in the handshake included. More are closed at once.
-	Unproven int
-	// UnprovenPerAddr is the same for one address (IPv6: one /64 network).
-	UnprovenPerAddr int
+	// Handshakes is how many may be under way; another one ends the oldest.
+	Handshakes int
+	// Strangers is how many connections may be open that showed no client certificate; more
+	// are closed at once.
+	Strangers int
+	// StrangersPerAddr is the same for one address (IPv6: one /64 network).
+	StrangersPerAddr int
 	// Connections is how many connections may be open at all.
 	Connections int
 }
 
 // DefaultPortLimits are for a fleet of up to 1,000 nodes.
 func DefaultPortLimits() PortLimits {
-	return PortLimits{Handshake: 10 * time.Second, Unproven: 1024, UnprovenPerAddr: 128, Connections: 8192}
+	return PortLimits{Handshake: 10 * time.Second, Handshakes: 1024, Strangers: 1024, StrangersPerAddr: 128, Connections: 8192}
 }

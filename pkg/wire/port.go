@@ -100,8 +100,13 @@ func (p *Port) receive(ctx context.Context, g *guest) {
 		return
 	}
 	state := conn.ConnectionState()
+	enter := g.admit
 	if len(state.VerifiedChains) > 0 {
-		g.prove()
+		enter = g.prove
+	}
+	if !enter() {
+		_ = g.Close()
+		return
 	}
 	to := p.http
 	if state.NegotiatedProtocol == protoHTTP2 {

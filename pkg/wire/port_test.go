@@ -101,19 +101,43 @@ func TestSlowPeersKeepNobodyOut(t *testing.T) {
 	limits := wire.DefaultPortLimits()
 	limits.Handshake = 500 * time.Millisecond
 	f := serve(t, limits)
-	var silent []net.Conn
-	for range 50 {
-		conn, err := net.DialTimeout("tcp", f.addr, 10*time.Second)
-		must(t, err)
-		t.Cleanup(func() { _ = conn.Close() })
-		silent = append(silent, conn)
-	}
+	silent := f.silent(t, 50)
 	must(t, check(t, f.dial(t, wire.TrustTLS(f.authority.Pool()))))
 	for _, conn := range silent {
 		if err := closed(conn); err != nil {
 			t.Fatalf("a silent connection is still open: %v", err)
 		}
 	}
+}
+
+// TestManySlowPeersKeepNobodyOut takes all places of the handshake, for longer than anybody
+// waits.
+func TestManySlowPeersKeepNobodyOut(t *testing.T) {
+	limits := wire.DefaultPortLimits()
+	limits.Handshake, limits.Handshakes = time.Hour, 20
+	f := serve(t, limits)
+	silent := f.silent(t, 40)
+	for i := range 20 {
+		if err := closed(silent[i]); err != nil {
+			t.Fatalf("connection %d is still open: %v", i, err)
+		}
+	}
+	for range 30 {
+		must(t, check(t, f.dial(t, wire.ClientTLS(node(t, f.authority, "b")))))
+	}
+}
+
+// silent opens connections that say nothing.
+func (f *fleet) silent(t *testing.T, count int) []net.Conn {
+	t.Helper()
+	var conns []net.Conn
+	for range count {
+		conn, err := net.DialTimeout("tcp", f.addr, 10*time.Second)
+		must(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		conns = append(conns, conn)
+	}
+	return conns
 }
 
 // closed waits until the peer closes a connection.
@@ -130,12 +154,21 @@ func closed(conn net.Conn) error {
 // TestStrangersKeepNoNodeOut fills all places that strangers have.
 func TestStrangersKeepNoNodeOut(t *testing.T) {
 	limits := wire.DefaultPortLimits()
-	limits.UnprovenPerAddr = 4
+	limits.StrangersPerAddr = 4
 	f := serve(t, limits)
 	config := wire.TrustTLS(f.authority.Pool())
 	config.NextProtos = []string{"http/1.1"}
 	open := func() (*tls.Conn, error) {
-		return tls.DialWithDialer(&net.Dialer{Timeout: 20 * time.Second}, "tcp", f.addr, config)
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 20 * time.Second}, "tcp", f.addr, config)
+		if err != nil {
+			return nil, err
+		}
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			return conn, err
+		}
+		_, err = conn.Read(make([]byte, 1))
+		return conn, err
 	}
 	var conns []*tls.Conn
 	// Nodes don't count once they have proved who they are.

@@ -12,8 +12,8 @@ import (
 func SecretsStatusToProto(s api.SecretsStatus) *ktrdrv1.SecretsStatus {
 	return &ktrdrv1.SecretsStatus{
 		Node: Text(s.Node), Time: Timestamp(s.Time),
-		Providers:  list(s.Providers, providerToProto),
-		References: list(s.Secrets, referenceToProto),
+		Providers:  each(s.Providers, providerToProto),
+		References: each(s.Secrets, referenceToProto),
 	}
 }
 
@@ -30,7 +30,7 @@ func referenceToProto(s api.SecretStatus) *ktrdrv1.ReferenceStatus {
 	return &ktrdrv1.ReferenceStatus{
 		Reference: Text(s.Reference), Provider: Text(s.Provider), Phase: Text(s.Phase), Generation: s.Generation,
 		ConfirmedAt: Timestamp(s.ConfirmedAt), ChangedAt: Timestamp(s.ChangedAt), Reason: Text(s.Reason), Message: Text(s.Message),
-		Users: list(s.Users, userToProto),
+		Users: each(s.Users, userToProto),
 	}
 }
 
@@ -65,13 +65,13 @@ func providerFromProto(p *ktrdrv1.ProviderState) api.ProviderState {
 		Requests: p.GetRequests(), FailedRequests: p.GetFailedRequests(),
 	}
 	if access := p.GetAccess(); access != nil {
-		state.Token = &api.TokenState{Expires: Time(access.GetExpires()), Vaults: list(access.GetVaults(), vaultFromProto)}
+		state.Token = &api.TokenState{Expires: Time(access.GetExpires()), Vaults: each(access.GetVaults(), vaultFromProto)}
 	}
 	return state
 }
 
 func tokenToProto(t api.TokenState) *ktrdrv1.AccessState {
-	return &ktrdrv1.AccessState{Expires: Timestamp(t.Expires), Vaults: list(t.Vaults, vaultToProto)}
+	return &ktrdrv1.AccessState{Expires: Timestamp(t.Expires), Vaults: each(t.Vaults, vaultToProto)}
 }
 
 func vaultToProto(v api.VaultScope) *ktrdrv1.VaultScope {

@@ -21,10 +21,10 @@ func NodeStatusToProto(s api.NodeStatus) *ktrdrv1.NodeStatus {
 		Policy: &ktrdrv1.PolicyStatus{
 			Enforced: s.Policy.Enforced, File: Text(s.Policy.File), LoadedAt: Timestamp(s.Policy.LoadedAt),
 		},
-		Conditions:      list(s.Conditions, ConditionToProto),
-		Stacks:          list(s.Stacks, StackStatusToProto),
-		Mounts:          list(s.Mounts, mountToProto),
-		SecretProviders: list(s.SecretProviders, providerToProto),
+		Conditions:      each(s.Conditions, ConditionToProto),
+		Stacks:          each(s.Stacks, StackStatusToProto),
+		Mounts:          each(s.Mounts, mountToProto),
+		SecretProviders: each(s.SecretProviders, providerToProto),
 	}
 }
 
@@ -41,10 +41,10 @@ func NodeStatusFromProto(s *ktrdrv1.NodeStatus) api.NodeStatus {
 		Policy: api.PolicyStatus{
 			Enforced: s.GetPolicy().GetEnforced(), File: s.GetPolicy().GetFile(), LoadedAt: Time(s.GetPolicy().GetLoadedAt()),
 		},
-		Conditions:      list(s.GetConditions(), ConditionFromProto),
+		Conditions:      each(s.GetConditions(), ConditionFromProto),
 		Stacks:          shown(s.GetStacks(), StackStatusFromProto),
-		Mounts:          list(s.GetMounts(), mountFromProto),
-		SecretProviders: list(s.GetSecretProviders(), providerFromProto),
+		Mounts:          each(s.GetMounts(), mountFromProto),
+		SecretProviders: each(s.GetSecretProviders(), providerFromProto),
 	}
 }
 
@@ -68,8 +68,8 @@ func ConditionFromProto(c *ktrdrv1.Condition) api.Condition {
 func StackStatusToProto(s api.StackStatus) *ktrdrv1.StackStatus {
 	return &ktrdrv1.StackStatus{
 		Name: Text(s.Name), Project: Text(s.Project), Converged: s.Converged, Reason: Text(s.Reason), Message: Text(s.Message),
-		Conditions: list(s.Conditions, ConditionToProto),
-		Services:   list(s.Services, serviceToProto),
+		Conditions: each(s.Conditions, ConditionToProto),
+		Services:   each(s.Services, serviceToProto),
 		Pending:    texts(s.Pending),
 		Hold:       optional(s.Hold, HoldToProto),
 		Rollout:    optional(s.Rollout, rolloutToProto),
@@ -80,7 +80,7 @@ func StackStatusToProto(s api.StackStatus) *ktrdrv1.StackStatus {
 func StackStatusFromProto(s *ktrdrv1.StackStatus) api.StackStatus {
 	return api.StackStatus{
 		Name: s.GetName(), Project: s.GetProject(), Converged: s.GetConverged(), Reason: api.Reason(s.GetReason()), Message: s.GetMessage(),
-		Conditions: list(s.GetConditions(), ConditionFromProto),
+		Conditions: each(s.GetConditions(), ConditionFromProto),
 		Services:   shown(s.GetServices(), serviceFromProto),
 		Pending:    slices.Clone(s.GetPending()),
 		Hold:       HoldFromProto(s.GetHold()),

@@ -120,7 +120,7 @@ func newLab(t testing.TB) *lab {
 	must(t, err)
 	l.addr = listener.Addr().String()
 	limits := wire.DefaultPortLimits()
-	limits.Unproven, limits.UnprovenPerAddr = 4096, 4096
+	limits.Strangers, limits.StrangersPerAddr = 4096, 4096
 	port := wire.NewPort(listener, wire.NewServerIdentity(cert, l.authority.Pool()), limits)
 	rpc := grpc.NewServer(wire.ServerOptions()...)
 	ktrdrv1.RegisterAgentServiceServer(rpc, l.hub)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -44,25 +45,28 @@ func OpenKeyStore(dir string) (*KeyStore, error) {
 	if err := checkOwner(dir, int(stat.Uid)); err != nil {
 		return nil, fmt.Errorf("open key store: %w", err)
 	}
-	s := &KeyStore{dir: dir}
-	if err := s.sweep(); err != nil {
-		return nil, fmt.Errorf("open key store: %w", err)
-	}
-	return s, nil
+	return &KeyStore{dir: dir}, nil
 }
 
 // sweep removes what a crash left half written.
 func (s *KeyStore) sweep() error {
-	left, err := filepath.Glob(filepath.Join(s.dir, ".*.pem.*"))
+	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return err
 	}
-	for _, name := range left {
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, e := range entries {
+		if !halfWritten(e.Name()) {
+			continue
+		}
+		if err := os.Remove(s.path(e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
+}
+
+func halfWritten(name string) bool {
+	return strings.HasPrefix(name, "."+identityFile+".") || strings.HasPrefix(name, "."+pendingFile+".")
 }
 
 // Request returns a signing request for a new key, which it keeps until Install. Asked
@@ -77,6 +81,9 @@ func (s *KeyStore) Request() ([]byte, error) {
 }
 
 func (s *KeyStore) pending() (crypto.Signer, error) {
+	if err := s.sweep(); err != nil {
+		return nil, err
+	}
 	key, err := readKey(s.path(pendingFile))
 	if err == nil {
 		return key, nil

@@ -86,6 +86,7 @@ func TestKeyStoreSurvivesCrashes(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, ".identity.pem.123"), []byte("half"), 0o600))
 	s, err = pki.OpenKeyStore(dir)
 	must(t, err)
+	request(t, s)
 	files(t, dir, "pending.pem")
 	// Between the new identity and the end of the pending key.
 	pending, err := os.ReadFile(filepath.Join(dir, "pending.pem"))
