@@ -388,7 +388,7 @@ type CreateOperatorResponse struct {
 	AccessToken string `protobuf:"bytes,1,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
 	// Certificates in DER, the operator's first.
 	Chain [][]byte `protobuf:"bytes,2,rep,name=chain,proto3" json:"chain,omitempty"`
-	// The fleet's authority in DER.
+	// The fleet's authorities in DER, one after the other.
 	Authority     []byte `protobuf:"bytes,3,opt,name=authority,proto3" json:"authority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -103,7 +103,7 @@ type JoinResponse struct {
 	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	// Certificates in DER, the node's first.
 	Chain [][]byte `protobuf:"bytes,2,rep,name=chain,proto3" json:"chain,omitempty"`
-	// The fleet's authority in DER.
+	// The fleet's authorities in DER, one after the other.
 	Authority []byte `protobuf:"bytes,3,opt,name=authority,proto3" json:"authority,omitempty"`
 	// Controllers as host:port that the agent may connect to.
 	Endpoints     []string `protobuf:"bytes,4,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
@@ -220,7 +220,7 @@ type RenewResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Certificates in DER, the node's first.
 	Chain [][]byte `protobuf:"bytes,1,rep,name=chain,proto3" json:"chain,omitempty"`
-	// The fleet's authority in DER.
+	// The fleet's authorities in DER, one after the other.
 	Authority []byte `protobuf:"bytes,2,opt,name=authority,proto3" json:"authority,omitempty"`
 	// Controllers as host:port that the agent may connect to.
 	Endpoints     []string `protobuf:"bytes,3,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
