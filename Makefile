@@ -72,6 +72,10 @@ tidy-check: ## fail when go.mod or go.sum are not tidy
 proto-check: ## lint the contract, and refuse what breaks agents or operators one version away
 	scripts/proto-check.sh
 
+.PHONY: proto-released
+proto-released: ## note the contract of a release: the next one has to work with it
+	cd proto && go tool -modfile=../tools/buf/go.mod buf build -o released.binpb
+
 .PHONY: lint
 lint: ## linters and import rules (.golangci.yml)
 	$(LINT) run

@@ -202,8 +202,10 @@ func (l *lab) fleet() ktrdrv1.FleetServiceClient {
 // agent starts a node's agent; stop ends it.
 func (l *lab) agent(a *agenttest.Agent) (stop func()) {
 	l.t.Helper()
-	c := l.credentials(pki.Node, a.Name)
-	a.Dial = func() (*grpc.ClientConn, error) { return l.dial(c) }
+	if a.Dial == nil {
+		c := l.credentials(pki.Node, a.Name)
+		a.Dial = func() (*grpc.ClientConn, error) { return l.dial(c) }
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(l.t.Context()))
 	done := make(chan struct{})
 	go func() {
