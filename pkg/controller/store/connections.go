@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -28,6 +29,7 @@ func (se *Session) Connect(ctx context.Context, c Connection) error {
 		return se.store.connections.failed("register", c.Node, err)
 	}
 	if err := putLeased(ctx, se.store.connections, now.lease, c); err != nil {
+		now.over(err)
 		return err
 	}
 	se.registered(c, now.lease)
@@ -139,7 +141,7 @@ func putLeased[T any](ctx context.Context, t *Table[T], lease clientv3.LeaseID, 
 	defer cancel()
 	if _, err = t.store.client.Put(call, t.path(key), string(raw), clientv3.WithLease(lease)); err != nil {
 		if isLeaseGone(err) {
-			err = ErrUnavailable
+			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 		} else {
 			err = classify(ctx, err)
 		}

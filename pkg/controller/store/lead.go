@@ -48,6 +48,7 @@ func (se *Session) leadOnce(ctx context.Context, now *term, name string, fn func
 	defer se.resign(context.WithoutCancel(ctx), key)
 	revision, err := se.candidate(leading, key, now.lease)
 	if err != nil {
+		now.over(err)
 		return false, err
 	}
 	if err := se.turn(leading, folder, revision); err != nil {

@@ -215,6 +215,10 @@ func TestOperators(t *testing.T) {
 	if got, err := find("two", now); err != nil || got.Name != "ann" {
 		t.Errorf("new token: %v %+v", err, got)
 	}
+	// The old one is free for somebody else.
+	if err := s.Operators().Create(ctx, store.Operator{Name: "bob", Role: store.RoleViewer, TokenHash: hash("one")}); err != nil {
+		t.Error(err)
+	}
 	if err := s.Operators().Put(ctx, store.Operator{Name: "ann", Role: store.RoleViewer, TokenHash: hash("three")}); err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,14 @@ type term struct {
 	end   context.CancelFunc
 }
 
+// over ends a term of which etcd says that its lease is gone, sooner than the next answer about
+// the lease would.
+func (t *term) over(err error) {
+	if isLeaseGone(err) {
+		t.end()
+	}
+}
+
 // OpenSession registers a controller and keeps it registered, in a goroutine, until Close.
 // ctx bounds opening only.
 func (s *Store) OpenSession(ctx context.Context, self Controller) (*Session, error) {

@@ -173,6 +173,28 @@ func TestLead(t *testing.T) {
 	}
 }
 
+// TestLossIsNoticed has leases so long that only what etcd says can tell that they are gone.
+func TestLossIsNoticed(t *testing.T) {
+	at := prefix()
+	s := openConfig(t, store.Config{External: &store.External{Endpoints: []string{shared}, Prefix: at}, Lease: time.Hour})
+	c1 := session(t, s, "c1")
+	l := &leader{terms: make(chan string, 10)}
+	defer l.run(t, c1, "c1")()
+	l.next(t)
+	loseLease(t, at, "c1")
+	// Leads again, under a new lease.
+	l.next(t)
+
+	loseLease(t, at, "c1")
+	until(t, "a connection makes the session look", func(ctx context.Context) bool {
+		return c1.Connect(ctx, store.Connection{Node: "a", Since: time.Unix(1, 0)}) == nil
+	})
+	until(t, "the controller is registered", func(ctx context.Context) bool {
+		_, err := s.Controllers().Get(ctx, "c1")
+		return err == nil
+	})
+}
+
 func TestLeadEnds(t *testing.T) {
 	s := open(t)
 	c1 := session(t, s, "c1")
