@@ -201,7 +201,7 @@ func TestRestartFreesLeases(t *testing.T) {
 	}
 }
 
-// TestOpenIsFast has a limit for slow machines; the usual time is in docs/benchmarks.md.
+// TestOpenIsFast has a limit for slow machines; the usual time is in docs/spec/store.md.
 func TestOpenIsFast(t *testing.T) {
 	dir := t.TempDir()
 	fill(t, openEmbedded(t, filepath.Join(dir, "other")), 10)
