@@ -13,9 +13,11 @@ type Outline struct {
 	Fleet api.FleetFile
 	// Nodes by name; a file that can't be decoded is left out.
 	Nodes map[string]api.NodeFile
+	// Stacks by name, likewise.
+	Stacks map[string]api.StackFile
 }
 
-// ReadOutline reads fleet.yaml and the files of all nodes. The error is *Error when fleet.yaml
+// ReadOutline reads fleet.yaml and the files of all nodes and stacks. The error is *Error when fleet.yaml
 // can't be decoded. It does not validate what it reads. Safe for concurrent use.
 func ReadOutline(ctx context.Context, root string) (*Outline, error) {
 	if err := ctx.Err(); err != nil {
@@ -31,7 +33,7 @@ func ReadOutline(ctx context.Context, root string) (*Outline, error) {
 	if !ok {
 		return nil, &Error{Problems: sorted(r.problems)}
 	}
-	out := &Outline{Fleet: f.FleetFile, Nodes: map[string]api.NodeFile{}}
+	out := &Outline{Fleet: f.FleetFile, Nodes: map[string]api.NodeFile{}, Stacks: map[string]api.StackFile{}}
 	entries, err := t.list(nodesFolder)
 	if err != nil {
 		return nil, fmt.Errorf("list nodes: %w", err)
@@ -45,5 +47,22 @@ func ReadOutline(ctx context.Context, root string) (*Outline, error) {
 			out.Nodes[name] = n.NodeFile
 		}
 	}
-	return out, nil
+	return out, t.outlineStacks(out)
+}
+
+func (t *tree) outlineStacks(out *Outline) error {
+	entries, err := t.list(stacksFolder)
+	if err != nil {
+		return fmt.Errorf("list stacks: %w", err)
+	}
+	for _, entry := range entries {
+		name, isFolder := strings.CutSuffix(entry, "/")
+		if !isFolder || !dnsLabel.MatchString(name) {
+			continue
+		}
+		if s, ok := t.readStack(name, &report{}); ok {
+			out.Stacks[name] = s.StackFile
+		}
+	}
+	return nil
 }

@@ -200,6 +200,7 @@ func (s *Service) rehearse(ctx context.Context, c command) (*ktrdrv1.ChangeRespo
 	if made.id == "" {
 		return &ktrdrv1.ChangeResponse{Summary: []string{"everything is as asked already"}, Warnings: notes}, nil
 	}
+	defer s.hold(made.id)()
 	tree, err := s.cfg.Repo.Tree(ctx, made.id)
 	if err != nil {
 		return nil, err

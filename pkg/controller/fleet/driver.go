@@ -42,12 +42,20 @@ type Driver struct {
 	Ledger  *Ledger
 	// Grace of nodes that are away, before a wave goes on without them; 0: 30 s.
 	Grace time.Duration
-	Log   *slog.Logger
+	// Leading is told when this controller begins and ends to lead, Ended of the phase in which
+	// a rollout ended; nil for nobody.
+	Leading func(leads bool)
+	Ended   func(phase string)
+	Log     *slog.Logger
 }
 
 // Run drives until ctx ends.
 func (d *Driver) Run(ctx context.Context) error {
 	err := d.Session.Lead(ctx, election, func(ctx context.Context) error {
+		if d.Leading != nil {
+			d.Leading(true)
+			defer d.Leading(false)
+		}
 		for ctx.Err() == nil {
 			if err := d.lead(ctx); err != nil && ctx.Err() == nil {
 				d.Log.WarnContext(ctx, "rollout waits", "err", err)
@@ -304,6 +312,9 @@ func (d *Driver) replace(ctx context.Context, before Entry, replaced rollout.Rec
 // tell makes steps events of the controller.
 func (d *Driver) tell(ctx context.Context, revision string, steps []rollout.Step) {
 	for _, s := range steps {
+		if s.Wave == "" && d.Ended != nil {
+			d.Ended(string(s.Phase))
+		}
 		level, object := "info", s.Wave
 		if s.Node != "" {
 			object = s.Node

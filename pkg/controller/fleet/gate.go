@@ -23,7 +23,9 @@ import (
 type Gate struct {
 	Store  *store.Store
 	Ledger *Ledger
-	Log    *slog.Logger
+	// Changed is told what became of a change: accepted, refused or failed. nil for nobody.
+	Changed func(result string)
+	Log     *slog.Logger
 
 	mu      sync.Mutex
 	checked map[string]checked
@@ -55,6 +57,7 @@ func (g *Gate) Check(ctx context.Context, push repo.Push, progress func(string))
 		progress("warning: " + oneLine(w.String()))
 	}
 	if err != nil {
+		g.count(err)
 		return err
 	}
 	g.mu.Lock()
@@ -64,6 +67,18 @@ func (g *Gate) Check(ctx context.Context, push repo.Push, progress func(string))
 	}
 	g.checked[push.New] = checked{revision: push.Tree.Revision, warnings: warnings, at: time.Now()}
 	return nil
+}
+
+// count tells what became of a change that was not accepted.
+func (g *Gate) count(err error) {
+	if g.Changed == nil {
+		return
+	}
+	result := "failed"
+	if _, ok := errors.AsType[*refusal](err); ok {
+		result = "refused"
+	}
+	g.Changed(result)
 }
 
 // check returns warnings, and *refusal when the tree can't be accepted.
@@ -122,6 +137,9 @@ func (g *Gate) Accepted(ctx context.Context, push repo.Push) error {
 		return err
 	}
 	g.Ledger.setHead(head)
+	if g.Changed != nil {
+		g.Changed("accepted")
+	}
 	g.Log.InfoContext(ctx, "head accepted", "revision", push.New, "by", push.Who.Name, "subject", known.Subject)
 	return nil
 }

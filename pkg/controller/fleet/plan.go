@@ -23,7 +23,12 @@ const planTimeout = 2 * time.Minute
 // plan is sent as soon as it is there.
 func (s *Service) PlanFleet(r *ktrdrv1.PlanFleetRequest, out grpc.ServerStreamingServer[ktrdrv1.NodePlan]) error {
 	ctx := out.Context()
-	tree, err := s.planned(ctx, r)
+	id, err := s.plannedRevision(ctx, r)
+	if err != nil {
+		return s.failed(ctx, "plan", err)
+	}
+	defer s.hold(id)()
+	tree, err := s.planned(ctx, id)
 	if err != nil {
 		return s.failed(ctx, "plan", err)
 	}
@@ -47,11 +52,7 @@ func (s *Service) PlanFleet(r *ktrdrv1.PlanFleetRequest, out grpc.ServerStreamin
 
 // planned is the tree that is planned. What does not pass the gate is refused before any
 // node is asked.
-func (s *Service) planned(ctx context.Context, r *ktrdrv1.PlanFleetRequest) (*slicing.Tree, error) {
-	id, err := s.plannedRevision(ctx, r)
-	if err != nil {
-		return nil, err
-	}
+func (s *Service) planned(ctx context.Context, id string) (*slicing.Tree, error) {
 	tree, err := s.cfg.Repo.Tree(ctx, id)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"ktrdr.io/fleet/pkg/controller/access"
 	"ktrdr.io/fleet/pkg/controller/repo"
@@ -29,6 +31,27 @@ type Changes interface {
 type Repository interface {
 	History
 	Changes
+}
+
+// hold keeps a revision's tree on disk until release is called.
+func (s *Service) hold(revision string) (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inUse[revision]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.inUse[revision]--; s.inUse[revision] == 0 {
+			delete(s.inUse, revision)
+		}
+	}
+}
+
+// InUse are revisions that calls under way look at: their trees have to stay on disk.
+func (s *Service) InUse() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.inUse))
 }
 
 // who is the author of what a call changes.

@@ -48,11 +48,12 @@ type Service struct {
 	mu       sync.Mutex
 	outlines map[string]*desired.Outline
 	uploads  chan struct{}
+	inUse    map[string]int
 }
 
 // New makes a service.
 func New(cfg Config) *Service {
-	return &Service{cfg: cfg, outlines: map[string]*desired.Outline{}, uploads: make(chan struct{}, maxUploads)}
+	return &Service{cfg: cfg, outlines: map[string]*desired.Outline{}, uploads: make(chan struct{}, maxUploads), inUse: map[string]int{}}
 }
 
 // GetFleet returns the state of all nodes, or of some.

@@ -34,6 +34,8 @@ type Config struct {
 	Memory Memory
 	// Caller returns the name of the node that calls. It has been verified. Required.
 	Caller func(ctx context.Context) (string, error)
+	// SliceSent is told of each slice that was sent; nil for nobody.
+	SliceSent func()
 	// Log, nil for none.
 	Log *slog.Logger
 }
@@ -50,6 +52,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.KeepInterval == 0 {
 		c.KeepInterval = time.Second
+	}
+	if c.SliceSent == nil {
+		c.SliceSent = func() {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

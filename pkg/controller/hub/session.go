@@ -250,6 +250,7 @@ func (s *session) slice(target rollout.Target, accepted *slicing.Cut, digest str
 		return nil, s.ctx.Err()
 	}
 	s.cut = cut
+	s.hub.cfg.SliceSent()
 	s.log.DebugContext(s.ctx, "slice is sent", "revision", target.Revision, "digest", cut.Digest)
 	return &ktrdrv1.ControllerMessage{Kind: &ktrdrv1.ControllerMessage_Slice{Slice: message}}, nil
 }

@@ -1,0 +1,165 @@
+// Command ktrdr-controller brings revisions of the desired state to the nodes of a fleet.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/controller"
+	"ktrdr.io/fleet/pkg/telemetry"
+)
+
+const usage = `ktrdr-controller brings revisions of the desired state to the nodes of a fleet.
+
+  ktrdr-controller init [--admin admin] [--out FILE]    make the fleet's authority and its first admin; once, before run
+  ktrdr-controller run                                  run until SIGTERM; SIGHUP reads the authority's files anew
+  ktrdr-controller check                                check the configuration file and exit
+  ktrdr-controller operator add NAME --role ROLE --out FILE
+                                                        let somebody in, on the controller's own machine, while it does not run
+  ktrdr-controller version                              print the version
+
+All but version take --config FILE. Default: /etc/ktrdr/controller.yaml if it exists.
+`
+
+// defaultConfig may be absent: the defaults are enough to start with.
+const defaultConfig = "/etc/ktrdr/controller.yaml"
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return 2
+	}
+	command, rest := args[0], args[1:]
+	if command == "operator" && len(rest) > 0 && rest[0] == "add" {
+		command, rest = "operator add", rest[1:]
+	}
+	switch command {
+	case "run", "init", "check", "operator add":
+		return configured(command, rest, stdout, stderr)
+	case "version", "--version":
+		fmt.Fprintln(stdout, api.Version, api.Commit)
+		return 0
+	case "help", "--help", "-h":
+		fmt.Fprint(stdout, usage)
+		return 0
+	}
+	fmt.Fprintf(stderr, "ktrdr-controller: unknown command %q\n\n%s", command, usage)
+	return 2
+}
+
+// options are the flags of all commands.
+type options struct {
+	config, role, out string
+	name              string
+}
+
+func parse(command string, args []string, stderr io.Writer) (options, bool) {
+	var o options
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.config, "config", "", "configuration `file`")
+	switch command {
+	case "init":
+		flags.StringVar(&o.name, "admin", "admin", "`name` of the first admin")
+		flags.StringVar(&o.out, "out", "", "`file` for the admin's credentials; default admin.yaml in the state folder")
+		o.role = "admin"
+	case "operator add":
+		flags.StringVar(&o.role, "role", "", "viewer, operator or `admin`")
+		flags.StringVar(&o.out, "out", "", "`file` for the credentials")
+	}
+	// The name may stand before the flags, as people write it.
+	if command == "operator add" && len(args) > 0 && args[0] != "" && args[0][0] != '-' {
+		o.name, args = args[0], args[1:]
+	}
+	if flags.Parse(args) != nil {
+		return o, false
+	}
+	if command == "operator add" && (o.name == "" || o.role == "" || o.out == "") {
+		fmt.Fprintln(stderr, "ktrdr-controller: operator add needs a name, --role and --out")
+		return o, false
+	}
+	return o, flags.NArg() == 0
+}
+
+func configured(command string, args []string, stdout, stderr io.Writer) int {
+	o, ok := parse(command, args, stderr)
+	if !ok {
+		return 2
+	}
+	cfg, err := readConfig(o.config)
+	if err != nil {
+		fmt.Fprintln(stderr, "ktrdr-controller:", err)
+		return 1
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	switch command {
+	case "check":
+		return 0
+	case "run":
+		return serve(ctx, cfg, stderr)
+	}
+	if o.out == "" {
+		o.out = cfg.CredentialsFile()
+	}
+	admission := controller.Admission{Name: o.name, Role: o.role, File: o.out}
+	admit := controller.AddOperator
+	if command == "init" {
+		admit = controller.Init
+	}
+	if err := admit(ctx, cfg, admission); err != nil {
+		fmt.Fprintln(stderr, "ktrdr-controller:", err)
+		return 1
+	}
+	fmt.Fprintf(stdout, "%s is %s now; the credentials are in %s\nOn the operator's machine: ktrdrctl context add home --from %s; then delete the file.\n", o.name, o.role, o.out, o.out)
+	return 0
+}
+
+func readConfig(path string) (controller.Config, error) {
+	if path == "" {
+		if _, err := os.Stat(defaultConfig); errors.Is(err, fs.ErrNotExist) {
+			cfg := controller.Default()
+			err := cfg.Validate()
+			return cfg, err
+		}
+		path = defaultConfig
+	}
+	return controller.ReadConfig(path)
+}
+
+func serve(ctx context.Context, cfg controller.Config, stderr io.Writer) int {
+	log, err := telemetry.NewLogger(stderr, cfg.Log.Level, cfg.Log.Format)
+	if err != nil {
+		fmt.Fprintln(stderr, "ktrdr-controller:", err)
+		return 1
+	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	reload := make(chan struct{}, 1)
+	go func() {
+		for range hangups {
+			select {
+			case reload <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	if err := controller.Run(ctx, cfg, reload, log); err != nil && !errors.Is(err, context.Canceled) {
+		log.Error("controller ends", "err", err)
+		return 1
+	}
+	return 0
+}

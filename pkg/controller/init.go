@@ -1,0 +1,130 @@
+package controller
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/goccy/go-yaml"
+
+	"ktrdr.io/fleet/pkg/controller/enroll"
+	"ktrdr.io/fleet/pkg/controller/store"
+	"ktrdr.io/fleet/pkg/wire/pki"
+)
+
+// Admission asks for access of an operator on the controller's own machine.
+type Admission struct {
+	Name string
+	Role string
+	// File gets the credentials as a context of ktrdrctl, mode 0600. It must not exist.
+	File string
+}
+
+// Init makes the fleet's authority, unless there is one, and the first admin, and writes the
+// admin's credentials. With an embedded store the controller must not run.
+func Init(ctx context.Context, cfg Config, a Admission) error {
+	if err := prepareState(&cfg); err != nil {
+		return err
+	}
+	cert, key := cfg.authorityFiles()
+	authority, err := pki.Load(cert, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		authority, err = pki.Create(cfg.authorityDir())
+	}
+	if err != nil {
+		return err
+	}
+	return admit(ctx, &cfg, authority, a)
+}
+
+// AddOperator makes an operator, or gives one new access, for who has the machine. With an
+// embedded store the controller must not run.
+func AddOperator(ctx context.Context, cfg Config, a Admission) error {
+	cert, key := cfg.authorityFiles()
+	authority, err := pki.Load(cert, key)
+	if err != nil {
+		return err
+	}
+	return admit(ctx, &cfg, authority, a)
+}
+
+func prepareState(cfg *Config) error {
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return fmt.Errorf("make the state folder: %w", err)
+	}
+	return nil
+}
+
+// admit grants access and writes it down. The file comes first: a token that can't be kept
+// is one that nobody has.
+func admit(ctx context.Context, cfg *Config, authority *pki.Authority, a Admission) (err error) {
+	out, err := os.OpenFile(a.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("write credentials: %w", err)
+	}
+	defer func() {
+		if err = errors.Join(err, out.Close()); err != nil {
+			_ = os.Remove(a.File) // it holds nothing that works
+		}
+	}()
+	s, err := store.Open(ctx, cfg.store())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	service := enroll.New(enroll.Config{
+		Store: s, Authority: func() *pki.Authority { return authority }, Recheck: func(context.Context) {}, Log: slog.New(slog.DiscardHandler),
+	})
+	granted, err := service.Grant(ctx, enroll.Grant{Name: a.Name, Role: store.Role(a.Role), By: "controller/machine"})
+	if err != nil {
+		return err
+	}
+	text, err := cfg.context(authority, a.Name, granted.Token)
+	if err != nil {
+		return err
+	}
+	if _, err := out.Write(text); err != nil {
+		return fmt.Errorf("write credentials: %w", err)
+	}
+	return out.Sync()
+}
+
+// contextFile is the form of ktrdrctl's file of contexts.
+type contextFile struct {
+	APIVersion string         `yaml:"apiVersion"`
+	Kind       string         `yaml:"kind"`
+	Current    string         `yaml:"current"`
+	Contexts   []contextEntry `yaml:"contexts"`
+}
+
+type contextEntry struct {
+	Name       string `yaml:"name"`
+	Controller string `yaml:"controller"`
+	Authority  string `yaml:"authority"`
+	Token      string `yaml:"token"`
+}
+
+func (c *Config) context(authority *pki.Authority, operator string, token *pki.OperatorToken) ([]byte, error) {
+	names, ips, err := c.reachable()
+	if err != nil {
+		return nil, err
+	}
+	host, port, err := net.SplitHostPort(c.endpoints(names, ips, c.port())[0])
+	if err != nil {
+		return nil, fmt.Errorf("advertise: %w", err)
+	}
+	entry := contextEntry{
+		Name: operator, Controller: "https://" + net.JoinHostPort(host, port),
+		Authority: base64.StdEncoding.EncodeToString(authority.BundlePEM()), Token: token.Text(),
+	}
+	return yaml.Marshal(contextFile{APIVersion: "ktrdr.io/v1alpha1", Kind: "Config", Current: operator, Contexts: []contextEntry{entry}})
+}
+
+// CredentialsFile is where Init writes when nothing else is said.
+func (c *Config) CredentialsFile() string { return filepath.Join(c.StateDir, "admin.yaml") }

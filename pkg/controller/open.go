@@ -1,0 +1,211 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/controller/access"
+	"ktrdr.io/fleet/pkg/controller/enroll"
+	"ktrdr.io/fleet/pkg/controller/fleet"
+	"ktrdr.io/fleet/pkg/controller/hub"
+	"ktrdr.io/fleet/pkg/controller/repo"
+	"ktrdr.io/fleet/pkg/controller/slicing"
+	"ktrdr.io/fleet/pkg/controller/store"
+	"ktrdr.io/fleet/pkg/desired"
+	"ktrdr.io/fleet/pkg/telemetry"
+	"ktrdr.io/fleet/pkg/wire"
+	"ktrdr.io/fleet/pkg/wire/pki"
+)
+
+// Controller is the open controller.
+type Controller struct {
+	cfg     Config
+	log     *slog.Logger
+	id      string
+	started time.Time
+	leading atomic.Bool
+
+	authority atomic.Pointer[pki.Authority]
+	identity  *wire.ServerIdentity
+	store     *store.Store
+	session   *store.Session
+	guard     *access.Guard
+	repo      *repo.Hosted
+	shelf     *slicing.Shelf
+	hub       *hub.Hub
+	ledger    *fleet.Ledger
+	driver    *fleet.Driver
+	gate      *fleet.Gate
+	fleet     *fleet.Service
+	enroll    *enroll.Service
+	metrics   *telemetry.ControllerMetrics
+
+	closers []func() error
+}
+
+// open opens everything in the order in which one thing needs the other. After an error what
+// was opened is closed.
+func open(ctx context.Context, cfg Config, log *slog.Logger) (c *Controller, err error) {
+	c = &Controller{cfg: cfg, log: log, started: time.Now()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	if err := prepareState(&cfg); err != nil {
+		return nil, err
+	}
+	if c.id, err = cfg.id(); err != nil {
+		return nil, err
+	}
+	if err := desired.Prepare(); err != nil {
+		return nil, err
+	}
+	if err := c.openIdentity(); err != nil {
+		return nil, err
+	}
+	if err := c.openStore(ctx); err != nil {
+		return nil, err
+	}
+	directory := enroll.NewDirectory(c.store, log)
+	c.guard = access.New(access.Config{Directory: directory, Trail: directory, Log: log})
+	c.ledger = fleet.NewLedger(log)
+	c.metrics = telemetry.NewControllerMetrics(telemetry.Build{Version: api.Version, Commit: api.Commit}, c.state)
+	c.gate = &fleet.Gate{Store: c.store, Ledger: c.ledger, Log: log, Changed: c.metrics.Changed}
+	if err := c.openRepository(ctx); err != nil {
+		return nil, err
+	}
+	err = c.openFleet()
+	return c, err
+}
+
+func (c *Controller) onClose(closer func() error) { c.closers = append(c.closers, closer) }
+
+// close closes in reverse order.
+func (c *Controller) close() error {
+	var errs []error
+	for _, closer := range slices.Backward(c.closers) {
+		errs = append(errs, closer())
+	}
+	c.closers = nil
+	return errors.Join(errs...)
+}
+
+// openIdentity loads the authority and makes the certificate of this start.
+func (c *Controller) openIdentity() error {
+	cert, clients, err := c.issue()
+	if err != nil {
+		return err
+	}
+	c.identity = wire.NewServerIdentity(cert, clients)
+	return nil
+}
+
+// loadAuthority reads the authority's files: they may have been replaced.
+func (c *Controller) loadAuthority() (*pki.Authority, error) {
+	cert, key := c.cfg.authorityFiles()
+	authority, err := pki.Load(cert, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w\nThis fleet has no authority yet. Run once, as the user of the controller: ktrdr-controller init", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.authority.Store(authority)
+	return authority, nil
+}
+
+func (c *Controller) openStore(ctx context.Context) error {
+	cfg := c.cfg.store()
+	cfg.Logger = c.log
+	var err error
+	if c.store, err = store.Open(ctx, cfg); err != nil {
+		return err
+	}
+	c.onClose(c.store.Close)
+	names, ips, err := c.cfg.reachable()
+	if err != nil {
+		return err
+	}
+	c.session, err = c.store.OpenSession(ctx, store.Controller{
+		ID: c.id, Address: c.cfg.endpoints(names, ips, c.cfg.port())[0], StartedAt: c.started.UTC(), Version: api.Version,
+	})
+	if err != nil {
+		return err
+	}
+	c.onClose(c.session.Close)
+	return nil
+}
+
+// head is the accepted one; "" before the first.
+func (c *Controller) head(ctx context.Context) (string, error) {
+	head, err := c.store.Head(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
+	}
+	return head.Revision, err
+}
+
+func (c *Controller) openRepository(ctx context.Context) error {
+	hosted := c.cfg.Repository.Hosted
+	if hosted == nil {
+		hosted = &HostedConfig{}
+	}
+	var err error
+	c.repo, err = repo.OpenHosted(ctx, repo.HostedConfig{
+		Dir: filepath.Join(c.cfg.StateDir, "repository"), Branch: hosted.Branch, AllowForce: hosted.AllowForce,
+		Gate: c.gate, Head: c.head, Authorize: authorize, Logger: c.log,
+	})
+	if err != nil {
+		return err
+	}
+	c.onClose(c.repo.Close)
+	return nil
+}
+
+func (c *Controller) openFleet() error {
+	names, ips, err := c.cfg.reachable()
+	if err != nil {
+		return err
+	}
+	endpoints := c.cfg.endpoints(names, ips, c.cfg.port())
+	c.shelf = slicing.NewShelf(c.repo)
+	c.onClose(c.shelf.Close)
+	c.hub, err = hub.New(hub.Config{
+		Controller: c.id, Version: api.Version, Endpoints: endpoints, Shelf: c.shelf, Memory: c.session,
+		Caller: callingNode, SliceSent: c.metrics.SliceSent, Log: c.log,
+	})
+	if err != nil {
+		return err
+	}
+	c.driver = &fleet.Driver{
+		Store: c.store, Session: c.session, Hub: c.hub, Shelf: c.shelf, Ledger: c.ledger, Log: c.log,
+		Leading: c.leading.Store, Ended: c.metrics.RolloutEnded,
+	}
+	c.fleet = fleet.New(fleet.Config{
+		Version: api.Version, Store: c.store, Hub: c.hub, Shelf: c.shelf, Ledger: c.ledger, Driver: c.driver,
+		Gate: c.gate, Repo: c.repo, Problems: c.problems, Log: c.log,
+	})
+	c.enroll = enroll.New(enroll.Config{Store: c.store, Authority: c.authority.Load, Endpoints: endpoints, Recheck: c.guard.Recheck, Log: c.log})
+	return nil
+}
+
+// callingNode is the node whose certificate the guard has found good.
+func callingNode(ctx context.Context) (string, error) {
+	caller, ok := access.CallerFrom(ctx)
+	if !ok || caller.Role != access.Node {
+		return "", status.Error(codes.PermissionDenied, "only a node connects here, with its certificate")
+	}
+	return caller.Name, nil
+}

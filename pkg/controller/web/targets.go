@@ -1,0 +1,162 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+
+	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/controller/hub"
+	"ktrdr.io/fleet/pkg/controller/slicing"
+	"ktrdr.io/fleet/pkg/desired"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+)
+
+// Targets lists for Prometheus the replicas that run (http_sd). A replica runs when its node's
+// agent said so last; where it is comes from the revision that the node has accepted.
+type Targets struct {
+	// Nodes returns all nodes.
+	Nodes func() []hub.Node
+	Shelf *slicing.Shelf
+	Log   *slog.Logger
+
+	mu    sync.Mutex
+	wants map[string]*wanted
+}
+
+// wanted is what a node's accepted slice says, by container.
+type wanted struct {
+	digest   string
+	replicas map[string]replica
+}
+
+type replica struct {
+	hostname, stack, project, service, pool, container string
+	slot                                               int
+	ports                                              []api.Port
+}
+
+// group is one entry of http_sd. Source: Prometheus "HTTP SD", which wants labels to be
+// strings.
+type group struct {
+	Targets []string          `json:"targets"`
+	Labels  map[string]string `json:"labels"`
+}
+
+// ServeHTTP answers with all targets; when they can't be told, with an error, so that
+// Prometheus keeps what it has.
+func (t *Targets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	groups, err := t.list(r.Context())
+	if err != nil {
+		t.Log.WarnContext(r.Context(), "targets can't be listed", "err", err)
+		http.Error(w, "targets can't be listed; the controller's log says why", http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(groups); err != nil {
+		t.Log.DebugContext(r.Context(), "targets are not sent", "err", err)
+	}
+}
+
+func (t *Targets) list(ctx context.Context) ([]group, error) {
+	groups := []group{}
+	for _, n := range t.Nodes() {
+		if n.Status == nil || n.Digest == "" || n.Digest != n.StatusDigest {
+			continue
+		}
+		w, err := t.want(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		for _, stack := range n.Status.GetStacks() {
+			for _, service := range stack.GetServices() {
+				if service.GetState() == "running" {
+					groups = append(groups, w.replicas[service.GetContainer()].groups(n.Name, service)...)
+				}
+			}
+		}
+	}
+	return groups, nil
+}
+
+// groups has one entry for each port that is published by TCP.
+func (r replica) groups(node string, s *ktrdrv1.ServiceStatus) []group {
+	var out []group
+	for _, port := range r.ports {
+		number, err := strconv.ParseUint(port.Published, 10, 16)
+		if err != nil || number == 0 || cmp.Or(port.Protocol, "tcp") != "tcp" {
+			continue
+		}
+		labels := map[string]string{
+			"node": node, "hostname": r.hostname, "stack": r.stack, "project": r.project, "service": r.service,
+			"container": r.container, "container_port": strconv.Itoa(int(port.Target)), "health": s.GetHealth(),
+		}
+		if r.pool != "" {
+			labels["pool"], labels["slot"] = r.pool, strconv.Itoa(r.slot)
+		}
+		out = append(out, group{Targets: []string{net.JoinHostPort(r.hostname, port.Published)}, Labels: labels})
+	}
+	return out
+}
+
+// want reads the accepted slice of a node, once.
+func (t *Targets) want(ctx context.Context, n hub.Node) (*wanted, error) {
+	t.mu.Lock()
+	known := t.wants[n.Name]
+	t.mu.Unlock()
+	if known != nil && known.digest == n.Digest {
+		return known, nil
+	}
+	tree, err := t.Shelf.Tree(ctx, n.Revision)
+	if err != nil {
+		return nil, err
+	}
+	d, _, err := desired.Load(ctx, desired.Request{Root: tree.Source().Dir, Node: n.Name, Revision: n.Revision})
+	if err != nil {
+		return nil, err
+	}
+	outline, err := desired.ReadOutline(ctx, tree.Source().Dir)
+	if err != nil {
+		return nil, err
+	}
+	made := &wanted{digest: n.Digest, replicas: map[string]replica{}}
+	hostname := cmp.Or(outline.Nodes[n.Name].Spec.Hostname, n.Name)
+	for i := range d.Stacks {
+		made.add(&d.Stacks[i], hostname, outline.Stacks[d.Stacks[i].Name])
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.wants == nil {
+		t.wants = map[string]*wanted{}
+	}
+	t.wants[n.Name] = made
+	return made, nil
+}
+
+func (w *wanted) add(stack *api.Stack, hostname string, file api.StackFile) {
+	for i := range stack.Services {
+		service := &stack.Services[i]
+		for j := range service.Replicas {
+			r := &service.Replicas[j]
+			w.replicas[r.Name] = replica{
+				hostname: hostname, stack: stack.Name, project: stack.Project, service: service.Name, container: r.Name,
+				pool: service.Pool, slot: slot(file, service, r.Number), ports: r.Spec.Ports,
+			}
+		}
+	}
+}
+
+// slot is the place in the pool: that of the service in a list of services, else the number
+// of the replica.
+func slot(file api.StackFile, service *api.Service, number int) int {
+	if at := slices.Index(file.Spec.Pools[service.Pool].Services, service.Name); at >= 0 {
+		return at + 1
+	}
+	return number
+}
