@@ -157,26 +157,6 @@ func (m *Machine) configure() error {
 	return nil
 }
 
-// users is the part of the configuration that depends on who the machine's root is. A
-// network belongs to the users of who made it, so a machine with users of its own gets the
-// cable's end instead of the network that holds it. Only folders can be mapped, no overlays.
-func (m *Machine) users() []string {
-	docker := "lxc.mount.entry = " + m.in("disk/docker") + " var/lib/docker none bind,create=dir"
-	if !m.opts.Unprivileged {
-		return []string{
-			"lxc.rootfs.path = overlayfs:" + m.opts.Root + ":" + m.in("disk/root"),
-			docker + " 0 0", // an overlay can't lie on another one
-			"lxc.namespace.share.net = " + strconv.Itoa(m.holder.Process.Pid),
-		}
-	}
-	return []string{
-		"lxc.rootfs.path = dir:" + m.in("disk/root"), "lxc.rootfs.options = idmap=container", docker + ",idmap=container 0 0",
-		"lxc.idmap = u 0 100000 65536", "lxc.idmap = g 0 100000 65536",
-		"lxc.net.0.type = phys", "lxc.net.0.link = eth0", "lxc.net.0.name = eth0", "lxc.net.0.flags = up",
-		"lxc.net.0.ipv4.address = " + m.Address + "/24",
-	}
-}
-
 func (m *Machine) in(name string) string { return filepath.Join(m.Dir, name) }
 
 // lxc prepares a command on the machine's container.
@@ -253,15 +233,6 @@ func (m *Machine) PID() int { return m.pid }
 // Path is where a file of the running machine is seen from here.
 func (m *Machine) Path(name string) string {
 	return filepath.Join("/proc", strconv.Itoa(m.pid), "root", name)
-}
-
-// Disk is where a file of the machine's disk is written from here: nobody here is root of a
-// machine with users of its own.
-func (m *Machine) Disk(name string) string {
-	if m.opts.Unprivileged {
-		return filepath.Join(m.in("disk/root"), name)
-	}
-	return m.Path(name)
 }
 
 // Socket is the engine's.
