@@ -1,4 +1,4 @@
-// Command ktrdrctl shows and steers what a ktrdr agent does.
+// Command ktrdrctl shows and steers a ktrdr fleet.
 package main
 
 import (
@@ -17,5 +17,5 @@ func main() {
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return ctl.Main(ctx, ctl.Process{Args: os.Args[1:], Env: os.Getenv, Stdout: os.Stdout, Stderr: os.Stderr})
+	return ctl.Main(ctx, ctl.Process{Args: os.Args[1:], Env: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
 }

@@ -71,9 +71,6 @@ const (
 	ReasonUnsupported      Reason = "UnsupportedByEngine"
 	ReasonPolicyViolation  Reason = "PolicyViolation"
 	ReasonPolicyInvalid    Reason = "PolicyInvalid"
-
-	ReasonCertificateExpiring Reason = "CertificateExpiring"
-	ReasonCertificateRejected Reason = "CertificateRejected"
 )
 
 // Condition types.

@@ -29,13 +29,13 @@ type client struct {
 	timeout time.Duration
 }
 
-// client connects nothing yet.
-func (s *session) client() (*client, error) {
-	u, err := url.Parse(s.agent)
+// newClient connects nothing yet.
+func newClient(address string, timeout time.Duration) (*client, error) {
+	u, err := url.Parse(address)
 	if err != nil {
-		return nil, fmt.Errorf("--agent %q: write unix:///path or http://host:port", s.agent)
+		return nil, fmt.Errorf("--agent %q: write unix:///path or http://host:port", address)
 	}
-	c := &client{address: s.agent, timeout: s.timeout}
+	c := &client{address: address, timeout: timeout}
 	transport := &http.Transport{Proxy: nil, MaxIdleConns: 2}
 	switch {
 	case u.Scheme == "unix" && u.Host == "" && filepath.IsAbs(u.Path):
@@ -47,7 +47,7 @@ func (s *session) client() (*client, error) {
 	case u.Scheme == "http" && u.Host != "" && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" && u.User == nil:
 		c.base = "http://" + u.Host
 	default:
-		return nil, fmt.Errorf("--agent %q: write unix:///path or http://host:port", s.agent)
+		return nil, fmt.Errorf("--agent %q: write unix:///path or http://host:port", address)
 	}
 	c.http = &http.Client{
 		Transport:     transport,
@@ -69,6 +69,18 @@ type request struct {
 // do sends a request and decodes the answer into out. Errors are *unreachableError or
 // *refusedError, or say what is wrong with the answer.
 func (c *client) do(ctx context.Context, req request, out any) error {
+	answer, err := c.read(ctx, req)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("%s answers %s with something else than an agent does: is it one?", c.address, req.path)
+	}
+	return nil
+}
+
+// read sends a request and returns the answer.
+func (c *client) read(ctx context.Context, req request) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout+req.patience)
 	defer cancel()
 	target := c.base + req.path
@@ -77,29 +89,26 @@ func (c *client) do(ctx context.Context, req request, out any) error {
 	}
 	r, err := http.NewRequestWithContext(ctx, req.method, target, bytes.NewReader(req.body))
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", c.address, err)
+		return nil, fmt.Errorf("ask %s: %w", c.address, err)
 	}
 	if req.contentType != "" {
 		r.Header.Set("Content-Type", req.contentType)
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {
-		return c.unreachable(ctx, err)
+		return nil, c.unreachable(ctx, err)
 	}
 	defer resp.Body.Close() //nolint:errcheck // a body that was read
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return c.unreachable(ctx, err)
+		return nil, c.unreachable(ctx, err)
 	case len(answer) > maxAnswer:
-		return fmt.Errorf("the answer of %s has more than %d bytes", c.address, maxAnswer)
+		return nil, fmt.Errorf("the answer of %s has more than %d bytes", c.address, maxAnswer)
 	case resp.StatusCode >= 300:
-		return c.refused(resp.StatusCode, answer)
+		return nil, c.refused(resp.StatusCode, answer)
 	}
-	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("%s answers %s with something else than an agent does: is it one?", c.address, req.path)
-	}
-	return nil
+	return answer, nil
 }
 
 // refusedError is an answer that is no success.

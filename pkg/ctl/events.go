@@ -27,26 +27,38 @@ func (s *session) eventsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "events",
 		Short: "What changed: states, repairs, failures",
-		Long:  "Shows the newest events that the agent keeps (1,000, since its start). There is one for\neach change, not one for each attempt.",
-		Args:  cobra.NoArgs,
+		Long: "Shows the newest events of the fleet's nodes and its controller, or of one agent (it keeps 1,000).\n" +
+			"There is one for each change, not one for each attempt.",
+		Example: `ktrdrctl events
+ktrdrctl events -f --node b
+ktrdrctl events --since 30m -o json`,
+		Args: cobra.NoArgs,
 	}
 	format := output(cmd, formatText, formatJSON)
 	follow := cmd.Flags().BoolP("follow", "f", false, "go on with new ones, until interrupted")
 	sinceText := cmd.Flags().String("since", "", "only newer ones: a duration such as 30m, or a time such as 2026-01-31T12:00:00Z")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	nodes := s.nodeFlag(cmd)
+	two := func(from time.Time) sides {
+		return sides{
+			fleet: func(cmd *cobra.Command, c *controller, _ []string) error {
+				r := &fleetEvents{controller: c, out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr(), format: *format, from: from, nodes: *nodes}
+				return r.read(cmd.Context(), *follow)
+			},
+			agent: func(cmd *cobra.Command, c *client, _ []string) error {
+				r := &eventReader{client: c, out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr(), format: *format, from: from}
+				if err := r.read(cmd.Context(), 0); err != nil || !*follow {
+					return err
+				}
+				return r.follow(cmd.Context())
+			},
+		}
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		from, err := parseSince(time.Now(), *sinceText)
 		if err != nil {
 			return err
 		}
-		c, err := s.client()
-		if err != nil {
-			return err
-		}
-		r := &eventReader{client: c, out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr(), format: *format, from: from}
-		if err := r.read(cmd.Context(), 0); err != nil || !*follow {
-			return err
-		}
-		return r.follow(cmd.Context())
+		return s.run(two(from))(cmd, args)
 	}
 	return cmd
 }
@@ -113,6 +125,12 @@ func (r *eventReader) print(e api.Event) error {
 	if r.format == formatJSON {
 		return json.NewEncoder(r.out).Encode(e)
 	}
+	_, err := lipgloss.Fprintln(r.out, eventText("", e))
+	return err
+}
+
+// eventText is an event in a line; node is empty of a single agent.
+func eventText(node string, e api.Event) string {
 	about := oneLine(e.Stack)
 	if e.Object != "" {
 		if about != "" {
@@ -120,8 +138,13 @@ func (r *eventReader) print(e api.Event) error {
 		}
 		about += oneLine(e.Object)
 	}
-	if about == "" {
+	switch {
+	case about == "" && node == "":
 		about = "node"
+	case about == "":
+		about = oneLine(node)
+	case node != "":
+		about = oneLine(node) + " " + about
 	}
 	reason := good(oneLine(string(e.Reason)))
 	switch e.Level {
@@ -130,7 +153,6 @@ func (r *eventReader) print(e api.Event) error {
 	case "error":
 		reason = bad(oneLine(string(e.Reason)))
 	}
-	_, err := lipgloss.Fprintln(r.out, fmt.Sprintf("%s  %-5s  %s  %s  %s",
-		dim(e.Time.Local().Format("2006-01-02 15:04:05")), oneLine(e.Level), reason, about, oneLine(e.Message)))
-	return err
+	return fmt.Sprintf("%s  %-5s  %s  %s  %s",
+		dim(e.Time.Local().Format("2006-01-02 15:04:05")), oneLine(e.Level), reason, about, oneLine(e.Message))
 }

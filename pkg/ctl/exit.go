@@ -16,14 +16,16 @@ const (
 
 const exitHelp = `What the exit codes of ktrdrctl mean:
 
-  0  converged, valid, nothing to do, done
-  1  error: wrong usage, invalid desired state, the agent refused the request
-  2  not converged, or changes are pending
-  3  blocked: a person has to act before the stack can converge
-  4  the agent can't be reached
+  0  converged, valid, nothing to do, done; a rollout that succeeded
+  1  error: wrong usage, invalid desired state, the request was refused
+  2  not converged, changes are pending, or a rollout that has not ended
+  3  blocked: a person has to act; a rollout that failed, a check that failed
+  4  the controller or the agent can't be reached
 
-status and sync --wait end with 0, 2 or 3 by what runs; plan with 2 when there
-is something to do, and with 3 when nothing can be done about a blocked stack.`
+status and sync --wait end with 0, 2 or 3 by what runs; a node that can't be
+reached is 2. deploy, scale and rollback end with 0 when the rollout succeeded,
+with --no-wait as soon as the change is made. plan ends with 2 when there is
+something to do, and with 3 when nothing can be done about a blocked stack.`
 
 // exitCode is an end that is no error: the output has said everything.
 type exitCode int
@@ -34,13 +36,12 @@ func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 // codeOf maps an error to the exit code.
 func codeOf(err error) int {
 	var code exitCode
-	var lost *unreachableError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &code):
 		return int(code)
-	case errors.As(err, &lost):
+	case isAway(err):
 		return exitUnreachable
 	}
 	return exitError

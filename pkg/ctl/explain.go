@@ -1,6 +1,10 @@
 package ctl
 
-import "ktrdr.io/fleet/pkg/api"
+import (
+	"slices"
+
+	"ktrdr.io/fleet/pkg/api"
+)
 
 // Explanation says what a reason means, and what a person can do about it.
 type Explanation struct {
@@ -20,7 +24,9 @@ func fixOf(r api.Reason) string {
 
 // Explanations are those of all reasons, in the order of docs/spec/conditions.md, which a
 // test compares with them. A newer agent may have reasons that are not among them.
-func Explanations() []Explanation { return append(stackReasons(), sourceReasons()...) }
+func Explanations() []Explanation {
+	return slices.Concat(stackReasons(), fleetReasons(), sourceReasons())
+}
 
 // stackReasons are those of package api.
 func stackReasons() []Explanation { //nolint:funlen // one row for each reason
@@ -228,14 +234,6 @@ func stackReasons() []Explanation { //nolint:funlen // one row for each reason
 		{
 			"PolicyInvalid", "The policy file can't be used; the last good policy stays in force.",
 			"Correct what the message says: `ktrdr-agent check` reads the file without a restart. Then `systemctl reload ktrdr-agent`.",
-		},
-		{
-			"CertificateExpiring", "The node's certificate ends soon and could not be renewed.",
-			"Mend the connection to the controller that the message names; the agent renews by itself.",
-		},
-		{
-			"CertificateRejected", "The node has no usable certificate, or the controller does not accept it. Containers run on, changes don't come.",
-			"Ask for a join token and run `ktrdr-agent join` on the node; check that its clock is right.",
 		},
 	}
 }

@@ -39,7 +39,7 @@ func reasons(t *testing.T, file string) []string {
 		}
 		return true
 	})
-	if len(list) < 10 {
+	if len(list) < 3 {
 		t.Fatalf("%s has only %q", file, list)
 	}
 	return list
@@ -49,7 +49,7 @@ func reasons(t *testing.T, file string) []string {
 // is not.
 func TestEveryReasonIsExplained(t *testing.T) {
 	known := map[string]bool{}
-	for _, file := range []string{"../api/condition.go", "../source/error.go"} {
+	for _, file := range []string{"../api/condition.go", "../source/error.go", "../controller/rollout/record.go", "verdict.go"} {
 		for _, r := range reasons(t, file) {
 			known[r] = true
 		}

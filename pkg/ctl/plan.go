@@ -15,40 +15,63 @@ import (
 func (s *session) planCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan [DIR]",
-		Short: "What the agent is about to do, or would do with a folder",
-		Long: "Without DIR, shows what the agent has left to do. With DIR, sends that desired-state\n" +
-			"folder to the agent and shows what it would do with it on its live engine; nothing is\n" +
-			"changed. Ends with 0 when there is nothing to do, with 2 when there is.",
+		Short: "What the nodes are about to do, or whether a folder can be pushed",
+		Long: "Without DIR, shows what each node has left to do for the newest revision, or for --revision. With DIR:\n" +
+			"a single agent is sent that desired-state folder and says what it would do with it on its live engine;\n" +
+			"a controller checks the folder as it checks a push. Nothing is changed.\n" +
+			"Ends with 0 when there is nothing to do, with 2 when there is.",
+		Example: `ktrdrctl plan
+ktrdrctl plan --node b --stack workers
+ktrdrctl plan --revision 3f2a9c1
+ktrdrctl plan ./desired-state
+ktrdrctl scale backtest=3 node=b --dry-run`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	format := output(cmd, formatText, formatJSON)
 	stack := cmd.Flags().String("stack", "", "show this stack only")
-	_ = cmd.RegisterFlagCompletionFunc("stack", s.completeStacks)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := s.client()
-		if err != nil {
-			return err
-		}
-		var plans []*plan.Plan
-		if len(args) == 0 {
-			plans, err = c.plans(cmd.Context(), *stack)
-		} else {
-			var archive []byte
-			if archive, err = pack(cmd.Context(), args[0]); err != nil {
-				return err
+	nodes := cmd.Flags().StringSlice("node", nil, "ask these nodes only")
+	revision := cmd.Flags().String("revision", "", "plan this revision; the head by default")
+	s.completeFlag(cmd, "stack", completeStack)
+	s.completeFlag(cmd, "node", completeNode)
+	s.completeFlag(cmd, "revision", completeRevision)
+	cmd.RunE = s.run(sides{
+		fleet: func(cmd *cobra.Command, c *controller, args []string) error {
+			if len(args) > 0 {
+				return c.checkFolder(cmd, args[0])
 			}
-			plans, err = c.planTree(cmd.Context(), archive)
-			plans, err = onlyStack(plans, *stack, err)
-		}
-		if err != nil {
-			return err
-		}
-		if err := (view{cmd.OutOrStdout(), *format}).plans(plans); err != nil {
-			return err
-		}
-		return planVerdict(plans)
-	}
+			return c.planCommand(cmd, planChoice{nodes: *nodes, stack: *stack, revision: *revision, format: *format})
+		},
+		agent: func(cmd *cobra.Command, c *client, args []string) error {
+			if *revision != "" || len(*nodes) > 0 {
+				return errors.New("--revision and --node are for a fleet; an agent plans what it has, or a folder")
+			}
+			return c.planCommand(cmd, args, *stack, *format)
+		},
+	})
 	return cmd
+}
+
+// planCommand shows the plans of one agent.
+func (c *client) planCommand(cmd *cobra.Command, args []string, stack, format string) error {
+	var plans []*plan.Plan
+	var err error
+	if len(args) == 0 {
+		plans, err = c.plans(cmd.Context(), stack)
+	} else {
+		var archive []byte
+		if archive, err = pack(cmd.Context(), args[0]); err != nil {
+			return err
+		}
+		plans, err = c.planTree(cmd.Context(), archive)
+		plans, err = onlyStack(plans, stack, err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := (view{cmd.OutOrStdout(), format}).plans(plans); err != nil {
+		return err
+	}
+	return planVerdict(plans)
 }
 
 func onlyStack(plans []*plan.Plan, stack string, err error) ([]*plan.Plan, error) {

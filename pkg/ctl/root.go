@@ -19,19 +19,22 @@ import (
 type Process struct {
 	Args           []string // without the program's name
 	Env            func(name string) string
+	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 }
 
 const (
 	defaultAgent   = "unix:///run/ktrdr/agent.sock"
-	agentVariable  = "KTRDR_AGENT"
 	requestTimeout = 10 * time.Second
 )
 
 // session is what all verbs share.
 type session struct {
 	process Process
-	agent   string
+	// agent and context are the flags; empty when they were not written.
+	agent, context string
+	// repo is a clone of the repository, for changes without a controller.
+	repo    string
 	timeout time.Duration
 }
 
@@ -39,6 +42,7 @@ type session struct {
 func Main(ctx context.Context, p Process) int {
 	root := newRoot(&session{process: p}) //nolint:contextcheck // cobra hands ctx to the commands
 	root.SetArgs(p.Args)
+	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
 	err := execute(ctx, root, p.Args)
@@ -68,25 +72,77 @@ func writeError(w io.Writer, err error) {
 func newRoot(s *session) *cobra.Command {
 	root := &cobra.Command{
 		Use: "ktrdrctl", Version: api.Version, SilenceErrors: true, SilenceUsage: true,
-		Short: "See and steer what a ktrdr agent does",
-		Long:  "ktrdrctl talks to one agent: over its Unix socket on the same machine, or for reading over HTTP.",
-		Example: `ktrdrctl status
-ktrdrctl validate desired-state
-ktrdrctl plan desired-state
+		Short: "See and steer a fleet, or what one ktrdr agent does",
+		Long: "ktrdrctl talks to the controller of a fleet, or to one agent over its Unix socket or HTTP. Which one:\n" +
+			"--agent or --context, else KTRDR_AGENT or KTRDR_CONTEXT, else the context in use (ktrdrctl context use),\n" +
+			"else the agent of this machine.",
+		Example: `ktrdrctl context add home --from credentials.yaml
+ktrdrctl status
+ktrdrctl deploy core backend --tag sha-a1b2c3d
+ktrdrctl scale backtest=3 node=b
+ktrdrctl logs -f workers --node b
 ktrdrctl hold core --for 2h --why "database maintenance"`,
 	}
-	agent := s.process.Env(agentVariable)
-	if agent == "" {
-		agent = defaultAgent
-	}
-	root.PersistentFlags().StringVar(&s.agent, "agent", agent, "address of the agent, unix:///path or http://host:port ("+agentVariable+")")
-	root.PersistentFlags().DurationVar(&s.timeout, "timeout", requestTimeout, "time limit of one request")
-	root.AddCommand(
-		s.statusCommand(), s.validateCommand(), s.planCommand(), s.holdCommand(), s.resumeCommand(),
-		s.eventsCommand(), s.secretsCommand(), s.syncCommand(), s.versionCommand(),
-		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitHelp},
+	flags := root.PersistentFlags()
+	flags.StringVar(&s.agent, "agent", "", "ask one agent: unix:///path or http://host:port ("+agentVariable+"; without any context "+defaultAgent+")")
+	flags.StringVar(&s.context, "context", "", "name of the context ("+contextVariable+")")
+	flags.DurationVar(&s.timeout, "timeout", requestTimeout, "time limit of one request")
+	s.completeFlag(root, "context", completeContext)
+	root.AddGroup(
+		&cobra.Group{ID: groupSee, Title: "See:"}, &cobra.Group{ID: groupChange, Title: "Change:"},
+		&cobra.Group{ID: groupFleet, Title: "The fleet itself:"}, &cobra.Group{ID: groupHere, Title: "On this machine:"},
 	)
+	for _, group := range []struct {
+		id       string
+		commands []*cobra.Command
+	}{
+		{groupSee, s.seeCommands()},
+		{groupChange, s.changeCommands()},
+		{groupFleet, s.fleetCommands()},
+		{groupHere, s.hereCommands()},
+	} {
+		for _, cmd := range group.commands {
+			cmd.GroupID = group.id
+			root.AddCommand(cmd)
+		}
+	}
+	root.SetHelpCommandGroupID(groupHere)
+	root.SetCompletionCommandGroupID(groupHere)
 	return root
+}
+
+// Groups of verbs in the help.
+const (
+	groupSee    = "see"
+	groupChange = "change"
+	groupFleet  = "fleet"
+	groupHere   = "here"
+)
+
+func (s *session) seeCommands() []*cobra.Command {
+	return []*cobra.Command{
+		s.statusCommand(), s.planCommand(), s.diffCommand(), s.historyCommand(), s.eventsCommand(), s.logsCommand(),
+		s.secretsCommand(), s.doctorCommand(), s.auditCommand(), s.whoamiCommand(),
+	}
+}
+
+func (s *session) changeCommands() []*cobra.Command {
+	return []*cobra.Command{
+		s.deployCommand(), s.scaleCommand(), s.rollbackCommand(), s.holdCommand(), s.resumeCommand(), s.syncCommand(),
+	}
+}
+
+func (s *session) fleetCommands() []*cobra.Command {
+	return []*cobra.Command{s.nodeCommand(), s.operatorCommand()}
+}
+
+func (s *session) hereCommands() []*cobra.Command {
+	return []*cobra.Command{
+		s.contextCommand(), s.validateCommand(), s.gitCommand(), s.credentialCommand(), s.manCommand(), s.versionCommand(),
+		{Use: "exit-codes", Short: "What the exit codes mean", Long: exitHelp, Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) {
+			fmt.Fprintln(cmd.OutOrStdout(), exitHelp)
+		}},
+	}
 }
 
 // output adds -o with the formats that a verb knows, the first as default, and returns
@@ -108,27 +164,4 @@ func output(cmd *cobra.Command, formats ...string) *string {
 		return fmt.Errorf("-o %s: write one of %s", choice, strings.Join(formats, ", "))
 	}
 	return &choice
-}
-
-// completeStacks completes the name of a stack; an agent that does not answer completes
-// nothing.
-func (s *session) completeStacks(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	c, err := s.client()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
-	defer cancel()
-	st, err := c.status(ctx)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	names := make([]string, 0, len(st.Stacks))
-	for i := range st.Stacks {
-		names = append(names, st.Stacks[i].Name)
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -36,7 +38,7 @@ func TestMain(m *testing.M) {
 		"ktrdrctl": func() {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 			defer stop()
-			os.Exit(ctl.Main(ctx, ctl.Process{Args: os.Args[1:], Env: os.Getenv, Stdout: os.Stdout, Stderr: os.Stderr}))
+			os.Exit(ctl.Main(ctx, ctl.Process{Args: os.Args[1:], Env: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}))
 		},
 	})
 }
@@ -50,9 +52,21 @@ func TestMain(m *testing.M) {
 //	stop-agent      end it
 //	exit CODE CMD…  run ktrdrctl and want that exit code
 //	start ARGS…     run ktrdrctl beside the script, with its output in the files out and err
+//	terminal ARGS…  the same on a terminal that script(1) makes
 //	poll PATTERN [FILE]  wait until out, or that file, matches
-//	interrupt       send it SIGINT and want it to end with 0
+//	interrupt [CODE]  send it SIGINT, or ^C, and want it to end with 0 or that code
+//	ended CODE      want it to end by itself with that code
 //	notagent        serve something that is no agent
+//	controller SCENE  serve a fake controller over TLS, with a context for an admin
+//	fleet SCENE     change its state, or queue logs and events
+//	token TOKEN     be somebody else
+//	called TEXT     want a request "Method {json}" to have come
+//	stop-controller, restart-controller
+//	badcert KIND    make the context lead to a server with another certificate
+//	client KIND     make the context show a certificate
+//	hang            make the controller answer WhoAmI never
+//	askfor HOST     write what git asks a credential helper for that host into the file ask
+//	follow REPO     make the agent converge at that repository's main when it is asked to look
 //	held STACK TEXT want the backend to have a hold with that reason, or none when TEXT is empty
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -68,7 +82,9 @@ func TestScripts(t *testing.T) {
 		Condition: func(name string) (bool, error) { return name == "root" && os.Getuid() == 0, nil },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"agent": cmdAgent, "scene": cmdScene, "stop-agent": cmdStop, "exit": cmdExit, "held": cmdHeld,
-			"start": cmdStart, "poll": cmdPoll, "interrupt": cmdInterrupt, "notagent": cmdNotAgent,
+			"start": cmdStart, "terminal": cmdTerminal, "poll": cmdPoll, "interrupt": cmdInterrupt, "ended": cmdEnded, "notagent": cmdNotAgent,
+			"badcert": cmdBadCert, "client": cmdClient, "hang": cmdHang, "follow": cmdFollow, "askfor": cmdAskFor,
+			"controller": cmdController, "fleet": cmdFleet, "token": cmdToken, "called": cmdCalled, "stop-controller": cmdStopController, "restart-controller": cmdRestartController,
 		},
 	})
 }
@@ -82,6 +98,9 @@ type fleet struct {
 	back    *backend
 	stop    func()
 	beside  *exec.Cmd
+	keys    io.WriteCloser // of the terminal; nil without one
+	// controller is the fake one, where the script has one.
+	controller *fakeFleet
 }
 
 func fleetOf(ts *testscript.TestScript) *fleet { return ts.Value(fleetKey{}).(*fleet) }
@@ -148,19 +167,34 @@ func cmdHeld(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
+	path, err := exec.LookPath("ktrdrctl")
+	ts.Check(err)
+	startBeside(ts, exec.Command(path, args...))
+}
+
+func cmdTerminal(ts *testscript.TestScript, neg bool, args []string) {
+	cmd := exec.Command("script", "-qefc", "ktrdrctl "+strings.Join(args, " "), "/dev/null")
+	keys, err := cmd.StdinPipe()
+	ts.Check(err)
+	startBeside(ts, cmd)
+	fleetOf(ts).keys = keys
+}
+
+func startBeside(ts *testscript.TestScript, cmd *exec.Cmd) {
 	out, err := os.Create(ts.MkAbs("out"))
 	ts.Check(err)
 	defer out.Close()
 	notes, err := os.Create(ts.MkAbs("err"))
 	ts.Check(err)
 	defer notes.Close()
-	path, err := exec.LookPath("ktrdrctl")
-	ts.Check(err)
-	cmd := exec.Command(path, args...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = out, notes, ts.MkAbs(".")
-	cmd.Env = append(os.Environ(), "KTRDR_AGENT="+ts.Getenv("KTRDR_AGENT"), "NO_COLOR=1", "TZ=UTC")
+	cmd.Env = os.Environ()
+	for _, name := range []string{"KTRDR_AGENT", "KTRDR_CONFIG", "NO_COLOR", "TZ", "TERM"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
 	ts.Check(cmd.Start())
-	fleetOf(ts).beside = cmd
+	f := fleetOf(ts)
+	f.beside, f.keys = cmd, nil
 	ts.Defer(func() { _ = cmd.Process.Kill() })
 }
 
@@ -175,9 +209,22 @@ func cmdPoll(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdInterrupt(ts *testscript.TestScript, neg bool, args []string) {
-	cmd := fleetOf(ts).beside
-	ts.Check(cmd.Process.Signal(os.Interrupt))
-	ts.Check(cmd.Wait())
+	f := fleetOf(ts)
+	if f.keys != nil {
+		_, err := f.keys.Write([]byte{3}) // ^C
+		ts.Check(err)
+	} else {
+		ts.Check(f.beside.Process.Signal(os.Interrupt))
+	}
+	cmdEnded(ts, neg, append(args, "0"))
+}
+
+func cmdEnded(ts *testscript.TestScript, _ bool, args []string) {
+	f := fleetOf(ts)
+	_ = f.beside.Wait()
+	if got := fmt.Sprint(f.beside.ProcessState.ExitCode()); got != args[0] {
+		ts.Fatalf("exit code %s, want %s\n%s%s", got, args[0], ts.ReadFile("out"), ts.ReadFile("err"))
+	}
 }
 
 func cmdNotAgent(ts *testscript.TestScript, neg bool, args []string) {
@@ -243,4 +290,19 @@ func (b *backend) PlanTree(ctx context.Context, dir string) ([]*plan.Plan, error
 		}))
 	}
 	return plans, nil
+}
+
+func cmdFollow(ts *testscript.TestScript, _ bool, args []string) {
+	f, repo := fleetOf(ts), ts.MkAbs(args[0])
+	f.back.setSync(func() {
+		out, err := exec.Command("git", "-C", repo, "rev-parse", "main").Output()
+		if err == nil {
+			f.report.SetSource(strings.TrimSpace(string(out)), time.Now(), nil)
+			f.report.Planned("core", corePlan(nil), 0)
+		}
+	})
+}
+
+func cmdAskFor(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.WriteFile(ts.MkAbs("ask"), []byte("protocol=https\nhost="+args[0]+"\n\n"), 0o600))
 }

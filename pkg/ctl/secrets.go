@@ -12,6 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/ctl/internal/remote"
+	"ktrdr.io/fleet/pkg/wire"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
 func (s *session) secretsCommand() *cobra.Command {
@@ -20,25 +23,85 @@ func (s *session) secretsCommand() *cobra.Command {
 		Short: "Which secrets are used by whom, and how their providers are doing",
 		Long: "Lists the secret references of the desired state with their state, the number of their values\n" +
 			"since the agent started, when they were last confirmed, and who uses them. Never a value.\n" +
-			"It needs the agent's Unix socket. The exit code is 2 when one is not ok.",
+			"A single agent tells it on its Unix socket only. The exit code is 2 when one is not ok.",
+		Example: `ktrdrctl secrets
+ktrdrctl secrets --node b -o json`,
 		Args: cobra.NoArgs,
 	}
 	format := output(cmd, formatTable, formatJSON, formatYAML)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := s.client()
-		if err != nil {
-			return err
-		}
-		st, err := c.secrets(cmd.Context())
-		if err != nil {
-			return err
-		}
-		if err := (view{cmd.OutOrStdout(), *format}).secrets(st); err != nil {
-			return err
-		}
-		return secretsVerdict(st)
-	}
+	nodes := s.nodeFlag(cmd)
+	cmd.RunE = s.run(sides{
+		fleet: func(cmd *cobra.Command, c *controller, _ []string) error {
+			return c.secretsOfNodes(cmd, *nodes, view{cmd.OutOrStdout(), *format})
+		},
+		agent: func(cmd *cobra.Command, c *client, _ []string) error {
+			st, err := c.secrets(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := (view{cmd.OutOrStdout(), *format}).secrets(st); err != nil {
+				return err
+			}
+			return secretsVerdict(st)
+		},
+	})
 	return cmd
+}
+
+// secretsDoc is what `ktrdrctl secrets -o json` prints of a fleet.
+type secretsDoc struct {
+	Nodes  []api.SecretsStatus `json:"nodes"`
+	Failed []failedNode        `json:"failed,omitzero"`
+}
+
+// failedNode is a node that did not answer.
+type failedNode struct {
+	Node    string `json:"node"`
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+func (c *controller) secretsOfNodes(cmd *cobra.Command, nodes []string, v view) error {
+	var r *ktrdrv1.ReferencesResponse
+	err := c.call(cmd.Context(), nodePatience, func(ctx context.Context) (err error) {
+		r, err = c.Fleet.References(ctx, &ktrdrv1.ReferencesRequest{Nodes: nodes}, remote.Large())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	doc := secretsDoc{Nodes: []api.SecretsStatus{}}
+	verdict := error(nil)
+	for _, n := range r.GetNodes() {
+		doc.Nodes = append(doc.Nodes, wire.SecretsStatusFromProto(n))
+		if secretsVerdict(&doc.Nodes[len(doc.Nodes)-1]) != nil {
+			verdict = exitCode(exitPending)
+		}
+	}
+	for _, f := range r.GetFailed() {
+		doc.Failed = append(doc.Failed, failedNode{Node: f.GetNode(), Reason: f.GetReason(), Message: f.GetMessage()})
+		verdict = exitCode(exitPending)
+	}
+	if v.format != formatTable {
+		if err := v.data(doc); err != nil {
+			return err
+		}
+		return verdict
+	}
+	for i := range doc.Nodes {
+		if err := v.secrets(&doc.Nodes[i]); err != nil {
+			return err
+		}
+		if err := v.line(""); err != nil {
+			return err
+		}
+	}
+	for _, f := range doc.Failed {
+		if _, err := lipgloss.Fprintln(v.out, bold("node "+oneLine(f.Node)), " "+bad(oneLine(f.Reason)), " "+oneLine(f.Message)); err != nil {
+			return err
+		}
+	}
+	return verdict
 }
 
 func (c *client) secrets(ctx context.Context) (*api.SecretsStatus, error) {

@@ -1,14 +1,12 @@
 package ctl
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"time"
 
+	"charm.land/lipgloss/v2"
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
@@ -24,40 +22,60 @@ const (
 	formatYAML  = "yaml"
 )
 
-// watchInterval is the time between two looks of status --watch.
-const watchInterval = time.Second
-
 func (s *session) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "status",
+		Use:   "status [NODE [STACK]]",
 		Short: "What runs, whether it is as wanted, and what to do if not",
-		Long:  "Shows the node, its stacks and containers, and every condition with its fix.\nThe exit code says how it is: see ktrdrctl help exit-codes.",
-		Args:  cobra.NoArgs,
+		Long: "Shows the fleet with its nodes, their stacks and containers, or one agent; and every condition with\nits fix. " +
+			"The exit code says how it is: see ktrdrctl help exit-codes.",
+		Example: `ktrdrctl status
+ktrdrctl status b workers
+ktrdrctl status --watch
+ktrdrctl status -o json | jq '.nodes[] | select(.converged | not) | .name'`,
+		Args:              cobra.MaximumNArgs(2),
+		ValidArgsFunction: s.complete(completeNode, completeStackOfNode),
 	}
 	format := output(cmd, formatTable, formatWide, formatJSON, formatYAML)
-	watch := cmd.Flags().BoolP("watch", "w", false, "show it again whenever it changes, until interrupted")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := s.client()
-		if err != nil {
-			return err
-		}
-		if *watch {
-			return watchStatus(cmd.Context(), c, view{cmd.OutOrStdout(), *format})
-		}
-		st, err := c.status(cmd.Context())
-		if err != nil {
-			return err
-		}
-		if err := (view{cmd.OutOrStdout(), *format}).status(st); err != nil {
-			return err
-		}
-		return verdict(st)
-	}
+	watch := cmd.Flags().BoolP("watch", "w", false, "go on whenever something changes, until interrupted")
+	cmd.RunE = s.run(sides{
+		fleet: func(cmd *cobra.Command, c *controller, args []string) error {
+			v := view{cmd.OutOrStdout(), *format}
+			if *watch {
+				return s.watch(cmd, newFleetFeed(c), args, v)
+			}
+			d, err := c.document(cmd.Context())
+			return show(v, d, args, err)
+		},
+		agent: func(cmd *cobra.Command, c *client, args []string) error {
+			v := view{cmd.OutOrStdout(), *format}
+			if *watch {
+				return s.watch(cmd, &agentFeed{client: c}, args, v)
+			}
+			st, err := c.status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return show(v, ofAgent(st), args, nil)
+		},
+	})
 	return cmd
 }
 
-// verdict is the exit code that a status stands for.
-func verdict(st *api.NodeStatus) error {
+func show(v view, d *document, args []string, err error) error {
+	if err == nil {
+		err = d.narrow(args)
+	}
+	if err == nil {
+		err = v.document(d)
+	}
+	if err != nil {
+		return err
+	}
+	return d.verdict()
+}
+
+// statusCode is the exit code that the status of an agent stands for.
+func statusCode(st *api.NodeStatus) int {
 	code := exitOK
 	note := func(conditions []api.Condition, degraded int) {
 		for _, c := range conditions {
@@ -83,49 +101,7 @@ func verdict(st *api.NodeStatus) error {
 		}
 		note(st.Stacks[i].Conditions, exitOK)
 	}
-	if code == exitOK {
-		return nil
-	}
-	return exitCode(code)
-}
-
-// watchStatus shows the status whenever it changes. An agent that restarts meanwhile is
-// waited for. The end of ctx is a clean end.
-func watchStatus(ctx context.Context, c *client, v view) error {
-	last := ""
-	ticker := time.NewTicker(watchInterval)
-	defer ticker.Stop()
-	for {
-		st, err := c.status(ctx)
-		var lost *unreachableError
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.As(err, &lost) && last != "":
-			err = v.once(&last, "unreachable", func() error { return v.line(err.Error()) })
-		case err == nil:
-			err = v.once(&last, fingerprint(st), func() error { return v.status(st) })
-		}
-		if err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
-}
-
-// fingerprint is the status without what changes by the passing of time.
-func fingerprint(st *api.NodeStatus) string {
-	still := *st
-	still.Time, still.SourceCheckAt = time.Time{}, time.Time{}
-	text, err := json.Marshal(still)
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
+	return code
 }
 
 // view writes in one format.
@@ -134,31 +110,18 @@ type view struct {
 	format string
 }
 
-// once shows something unless the same was shown last.
-func (v view) once(last *string, key string, show func() error) error {
-	if *last == key {
-		return nil
-	}
-	if *last != "" {
-		if err := v.line(""); err != nil {
-			return err
-		}
-	}
-	*last = key
-	return show()
-}
-
 func (v view) line(text string) error {
 	_, err := fmt.Fprintln(v.out, printable(text))
 	return err
 }
 
-func (v view) status(st *api.NodeStatus) error {
+func (v view) document(d *document) error {
 	switch v.format {
 	case formatJSON, formatYAML:
-		return v.data(st)
+		return v.data(d)
 	}
-	return v.statusTable(st)
+	_, err := lipgloss.Fprintln(v.out, d.text(v.format == formatWide))
+	return err
 }
 
 // data writes any value as JSON or YAML, with the names of the HTTP interface.

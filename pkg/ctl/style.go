@@ -7,40 +7,86 @@ import (
 	"unicode"
 
 	"charm.land/lipgloss/v2"
-	"charm.land/lipgloss/v2/table"
 
 	"ktrdr.io/fleet/pkg/api"
 )
 
 // Colours are of the terminal's own palette, so that they suit dark and light ones.
-// lipgloss drops them where the output is no terminal, or NO_COLOR is set.
-func good(text string) string { return lipgloss.NewStyle().Foreground(lipgloss.Green).Render(text) }
+// lipgloss.Fprint drops them where the output is no terminal, or NO_COLOR is set.
+func good(text string) string { return paint("32", text) }
 
-func busy(text string) string { return lipgloss.NewStyle().Foreground(lipgloss.Yellow).Render(text) }
-func bad(text string) string  { return lipgloss.NewStyle().Foreground(lipgloss.Red).Render(text) }
-func dim(text string) string  { return lipgloss.NewStyle().Faint(true).Render(text) }
-func bold(text string) string { return lipgloss.NewStyle().Bold(true).Render(text) }
+func busy(text string) string { return paint("33", text) }
+func bad(text string) string  { return paint("31", text) }
+func dim(text string) string  { return paint("2", text) }
+func bold(text string) string { return paint("1", text) }
+
+func paint(code, text string) string {
+	if text == "" {
+		return ""
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[m"
+}
+
+// gap is between two columns.
+const gap = 2
 
 // columns lays rows out under their headers, without any lines.
 func columns(headers []string, rows [][]string) string {
-	t := table.New().Headers(headers...).Rows(rows...).Wrap(false).
-		Border(lipgloss.HiddenBorder()).BorderTop(false).BorderBottom(false).BorderLeft(false).BorderRight(false).
-		BorderHeader(false).BorderColumn(false).
-		StyleFunc(func(row, col int) lipgloss.Style {
-			style := lipgloss.NewStyle()
-			if col < len(headers)-1 {
-				style = style.PaddingRight(2)
-			}
-			if row == table.HeaderRow {
-				style = style.Bold(true)
-			}
-			return style
-		})
-	lines := strings.Split(t.Render(), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimRight(lines[i], " ")
+	widths := make([]int, len(headers))
+	for i, header := range headers {
+		widths[i] = len(header)
 	}
-	return strings.Join(lines, "\n")
+	size := 0
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], cellWidth(cell))
+			size += len(cell)
+		}
+	}
+	var out strings.Builder
+	out.Grow(size + (len(rows)+1)*(sum(widths)+gap*len(widths)))
+	bolds := make([]string, len(headers))
+	for i, header := range headers {
+		bolds[i] = bold(header)
+	}
+	writeRow(&out, widths, bolds)
+	for _, row := range rows {
+		out.WriteByte('\n')
+		writeRow(&out, widths, row)
+	}
+	return out.String()
+}
+
+func sum(numbers []int) int {
+	total := 0
+	for _, n := range numbers {
+		total += n
+	}
+	return total
+}
+
+// writeRow leaves out blanks at the end of the line.
+func writeRow(out *strings.Builder, widths []int, row []string) {
+	blanks := 0
+	for i, cell := range row {
+		if cell != "" {
+			for ; blanks > 0; blanks-- {
+				out.WriteByte(' ')
+			}
+			out.WriteString(cell)
+		}
+		blanks += widths[i] - cellWidth(cell) + gap
+	}
+}
+
+// cellWidth is how many columns a text takes on a terminal.
+func cellWidth(text string) int {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return lipgloss.Width(text)
+		}
+	}
+	return len(text)
 }
 
 // reasonText colours a reason by what it means.
@@ -50,7 +96,7 @@ func reasonText(r api.Reason) string {
 		return "-"
 	case api.ReasonConverged:
 		return good(string(r))
-	case api.ReasonProgressing, api.ReasonDependency, api.ReasonOnHold, api.ReasonNotObserved:
+	case api.ReasonProgressing, api.ReasonDependency, api.ReasonOnHold, api.ReasonNotObserved, ReasonNotJoined, ReasonNotDesired:
 		return busy(printable(string(r)))
 	}
 	return bad(printable(string(r)))

@@ -10,6 +10,7 @@ import (
 
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/plan"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
 // syncPoll is the time between two looks of sync --wait.
@@ -18,41 +19,60 @@ const syncPoll = 250 * time.Millisecond
 func (s *session) syncCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sync",
-		Short: "Make the agent look at its source now",
-		Long:  "With --wait, waits until what it finds there has converged or is blocked, an update also until\nits monitor time is over, and shows the status. The exit code says how it went: see ktrdrctl help exit-codes.",
-		Args:  cobra.NoArgs,
+		Short: "Look at the repository and at secrets now",
+		Long: "Makes the controller look at its repository and nodes at their secrets, or one agent at its source.\n" +
+			"With --wait, waits until what is found there has converged or is blocked, an update also until its\n" +
+			"monitor time is over, and shows the status. The exit code says how it went: see ktrdrctl help exit-codes.",
+		Example: `ktrdrctl sync
+ktrdrctl sync --wait
+ktrdrctl sync --node b`,
+		Args: cobra.NoArgs,
 	}
 	format := output(cmd, formatTable, formatWide, formatJSON, formatYAML)
 	wait := cmd.Flags().Bool("wait", false, "wait for the result")
 	limit := cmd.Flags().Duration("wait-timeout", 10*time.Minute, "how long to wait for the result")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := s.client()
-		if err != nil {
-			return err
-		}
-		before, err := c.status(cmd.Context())
-		if err != nil {
-			return err
-		}
-		if err := c.post(cmd.Context(), "/v1/sync", nil); err != nil {
-			return err
-		}
-		if !*wait {
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), "the agent looks at its source")
-			return err
-		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), *limit)
-		defer cancel()
-		st, err := settled(ctx, c, before.SourceCheckAt)
-		if err != nil {
-			return err
-		}
-		if err := (view{cmd.OutOrStdout(), *format}).status(st); err != nil {
-			return err
-		}
-		return verdict(st)
-	}
+	nodes := s.nodeFlag(cmd)
+	cmd.RunE = s.run(sides{
+		fleet: func(cmd *cobra.Command, c *controller, _ []string) error {
+			v := view{cmd.OutOrStdout(), *format}
+			err := c.onNodes(cmd, "looks", func(ctx context.Context) (*ktrdrv1.NodeResults, error) {
+				return c.Fleet.Sync(ctx, &ktrdrv1.SyncRequest{Nodes: *nodes})
+			})
+			if err != nil || !*wait {
+				return err
+			}
+			if err := c.await(cmd, &changeFlags{quiet: v.format != formatTable && v.format != formatWide, limit: *limit}, ""); err != nil {
+				return err
+			}
+			d, err := c.document(cmd.Context())
+			return show(v, d, nil, err)
+		},
+		agent: func(cmd *cobra.Command, c *client, _ []string) error {
+			return c.sync(cmd, *wait, *limit, view{cmd.OutOrStdout(), *format})
+		},
+	})
 	return cmd
+}
+
+func (c *client) sync(cmd *cobra.Command, wait bool, limit time.Duration, v view) error { //nolint:revive // the flag of the command
+	before, err := c.status(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if err := c.post(cmd.Context(), "/v1/sync", nil); err != nil {
+		return err
+	}
+	if !wait {
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), "the agent looks at its source")
+		return err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), limit)
+	defer cancel()
+	st, err := settled(ctx, c, before.SourceCheckAt)
+	if err != nil {
+		return err
+	}
+	return show(v, ofAgent(st), nil, nil)
 }
 
 // settled waits until the source was looked at after the time before, and until nothing

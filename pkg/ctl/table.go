@@ -1,27 +1,26 @@
 package ctl
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"charm.land/lipgloss/v2"
-
 	"ktrdr.io/fleet/pkg/api"
 )
 
-func (v view) statusTable(st *api.NodeStatus) error {
+// agentText is the status of one agent.
+func agentText(st *api.NodeStatus, wide bool) string { //nolint:revive // the format decides about columns, not about what happens
 	parts := []string{strings.Join(nodeLines(st), "\n")}
 	if len(st.Stacks) > 0 {
-		parts = append(parts, stackTable(st, v.format == formatWide))
+		parts = append(parts, stackTable(st, wide))
 	}
-	if list := troubles(st); len(list) > 0 {
+	if list := troubles("node", st); len(list) > 0 {
 		parts = append(parts, strings.Join(list, "\n"))
 	}
-	_, err := lipgloss.Fprintln(v.out, strings.Join(parts, "\n\n"))
-	return err
+	return strings.Join(parts, "\n\n")
 }
 
 // nodeLines say who speaks and what is in force there.
@@ -71,21 +70,33 @@ func dash(text string) string {
 }
 
 func stackTable(st *api.NodeStatus, wide bool) string { //nolint:revive // the format decides about columns, not about what happens
+	return columns(serviceHeaders(wide), serviceRows(st, wide, ""))
+}
+
+func serviceHeaders(wide bool) []string { //nolint:revive // the format decides about columns, not about what happens
 	headers := []string{"STACK", "SERVICE", "CONTAINER", "STATE", "HEALTH", "IMAGE", "REASON", "AGE"}
 	if wide {
 		headers = append(headers, "RESTARTS", "ID", "WANTED", "MESSAGE")
 	}
+	return headers
+}
+
+// serviceRows are one row for each container; doubt stands in the place of their reasons
+// when the status may not be true any more.
+func serviceRows(st *api.NodeStatus, wide bool, doubt api.Reason) [][]string { //nolint:revive // the format decides about columns, not about what happens
+	headers := serviceHeaders(wide)
+	reason := func(r api.Reason) string { return reasonText(cmp.Or(doubt, r)) }
 	var rows [][]string
 	for i := range st.Stacks {
 		stack := &st.Stacks[i]
 		if len(stack.Services) == 0 {
-			rows = append(rows, padded([]string{oneLine(stack.Name), "-", "-", "-", "-", "-", reasonText(stack.Reason), "-"}, len(headers)))
+			rows = append(rows, padded([]string{oneLine(stack.Name), "-", "-", "-", "-", "-", reason(stack.Reason), "-"}, len(headers)))
 		}
 		for j := range stack.Services {
 			svc := &stack.Services[j]
 			row := []string{
 				oneLine(stack.Name), dash(svc.Service), dash(svc.Container), dash(svc.State), healthText(svc.Health),
-				image(svc), reasonText(svc.Reason), since(st.Time, svc.StartedAt),
+				image(svc), reason(svc.Reason), since(st.Time, svc.StartedAt),
 			}
 			if wide {
 				row = append(row, strconv.Itoa(svc.Restarts), dash(short(svc.ID)), dash(short(svc.Wanted)), dash(svc.Message))
@@ -93,7 +104,7 @@ func stackTable(st *api.NodeStatus, wide bool) string { //nolint:revive // the f
 			rows = append(rows, row)
 		}
 	}
-	return columns(headers, rows)
+	return rows
 }
 
 func padded(row []string, n int) []string {
@@ -127,37 +138,43 @@ func lastPart(ref string) string {
 	return name[strings.LastIndexByte(name, '/')+1:]
 }
 
-// troubles are all that is not as wanted, each with its fix.
-func troubles(st *api.NodeStatus) []string {
+// troubles are all that is not as wanted, each with its fix. owner is what the node is
+// called; stacks of another one than "node" are called NODE/STACK.
+func troubles(owner string, st *api.NodeStatus) []string {
 	var list []string
+	prefix := ""
+	if owner != "node" {
+		prefix = owner + "/"
+	}
 	for _, c := range st.Conditions {
-		list = append(list, trouble(st.Time, "node", c)...)
+		list = append(list, trouble(st.Time, owner, c)...)
 	}
 	for _, m := range st.Mounts {
 		if !m.OK {
-			list = append(list, trouble(st.Time, "mount", api.Condition{
+			list = append(list, trouble(st.Time, prefix+"mount", api.Condition{
 				Type: api.ConditionDegraded, Status: true, Reason: m.Reason, Message: m.Message, Object: m.Path,
 			})...)
 		}
 	}
 	for i := range st.Stacks {
-		list = append(list, stackTroubles(st.Time, &st.Stacks[i])...)
+		list = append(list, stackTroubles(st.Time, prefix, &st.Stacks[i])...)
 	}
 	return list
 }
 
-func stackTroubles(now time.Time, s *api.StackStatus) []string {
+func stackTroubles(now time.Time, prefix string, s *api.StackStatus) []string {
 	var list []string
+	name := prefix + s.Name
 	if h := s.Hold; h != nil {
 		until := "until resumed"
 		if !h.Until.IsZero() {
 			until = "until " + h.Until.Local().Format("2006-01-02 15:04:05")
 		}
-		list = append(list, fmt.Sprintf("%s  %s  %s, %s: %s", busy("OnHold"), oneLine(s.Name), until, dash(h.Who), oneLine(h.Why)),
+		list = append(list, fmt.Sprintf("%s  %s  %s, %s: %s", busy("OnHold"), oneLine(name), until, dash(h.Who), oneLine(h.Why)),
 			"    "+dim("fix: ")+"ktrdrctl resume "+oneLine(s.Name))
 	}
 	for _, c := range s.Conditions {
-		list = append(list, trouble(now, s.Name, c)...)
+		list = append(list, trouble(now, name, c)...)
 		if r := s.Rollout; r != nil && r.Failed != nil && c.Object == r.Failed.Container && isRollout(c.Reason) {
 			for _, line := range r.Failed.Log {
 				list = append(list, "    "+dim("log: ")+oneLine(line))
@@ -165,7 +182,7 @@ func stackTroubles(now time.Time, s *api.StackStatus) []string {
 		}
 	}
 	if !s.Converged && len(list) == 0 && s.Message != "" {
-		list = append(list, fmt.Sprintf("%s  %s  %s", reasonText(s.Reason), oneLine(s.Name), oneLine(s.Message)))
+		list = append(list, fmt.Sprintf("%s  %s  %s", reasonText(s.Reason), oneLine(name), oneLine(s.Message)))
 	}
 	return list
 }

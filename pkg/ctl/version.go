@@ -13,21 +13,21 @@ import (
 // build says which build a program is.
 type build struct {
 	Version string `json:"version"`
-	Commit  string `json:"commit"`
-	Go      string `json:"go"`
-	OS      string `json:"os"`
-	Arch    string `json:"arch"`
+	Commit  string `json:"commit,omitzero"`
+	Go      string `json:"go,omitzero"`
+	OS      string `json:"os,omitzero"`
+	Arch    string `json:"arch,omitzero"`
 	Node    string `json:"node,omitzero"`
 }
 
 func (s *session) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Versions of ktrdrctl and of the agent",
+		Short: "Versions of ktrdrctl, and of the controller or the agent",
 		Args:  cobra.NoArgs,
 	}
 	format := output(cmd, formatText, formatJSON)
-	local := cmd.Flags().Bool("client", false, "don't ask the agent")
+	local := cmd.Flags().Bool("client", false, "don't ask anybody")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		builds := map[string]*build{"client": {
 			Version: api.Version, Commit: api.Commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
@@ -40,7 +40,7 @@ func (s *session) versionCommand() *cobra.Command {
 			}
 			return asked
 		}
-		for _, who := range []string{"client", "agent"} {
+		for _, who := range []string{"client", "controller", "agent"} {
 			if b := builds[who]; b != nil {
 				if err := v.line(fmt.Sprintf("%-7s %s", who, b)); err != nil {
 					return err
@@ -57,16 +57,23 @@ func (s *session) askVersion(cmd *cobra.Command, builds map[string]*build, local
 	if local {
 		return nil
 	}
-	c, err := s.client()
-	if err != nil {
-		return err
-	}
-	var b build
-	if err := c.do(cmd.Context(), request{method: http.MethodGet, path: "/v1/version"}, &b); err != nil {
-		return err
-	}
-	builds["agent"] = &b
-	return nil
+	return s.run(sides{
+		fleet: func(cmd *cobra.Command, c *controller, _ []string) error {
+			d, err := c.document(cmd.Context())
+			if err == nil {
+				builds["controller"] = &build{Version: d.Controller.Version}
+			}
+			return err
+		},
+		agent: func(cmd *cobra.Command, c *client, _ []string) error {
+			var b build
+			if err := c.do(cmd.Context(), request{method: http.MethodGet, path: "/v1/version"}, &b); err != nil {
+				return err
+			}
+			builds["agent"] = &b
+			return nil
+		},
+	})(cmd, nil)
 }
 
 // String is for people.
@@ -75,7 +82,9 @@ func (b *build) String() string {
 	if b.Commit != "" {
 		text += " (" + short(b.Commit) + ")"
 	}
-	text += " " + b.Go + " " + b.OS + "/" + b.Arch
+	if b.Go != "" {
+		text += " " + b.Go + " " + b.OS + "/" + b.Arch
+	}
 	if b.Node != "" {
 		text += " node " + b.Node
 	}

@@ -107,9 +107,7 @@ type Config struct {
 	Redact func(string) string
 	// Changed is called when State gives something new; nil for nobody.
 	Changed func(api.Link)
-	// Failed gets why there is no connection, ErrRefused among it; nil for nobody.
-	Failed func(error)
-	Log    *slog.Logger
+	Log     *slog.Logger
 	// Timing, zero for the defaults.
 	Timing Timing
 }

@@ -1,0 +1,301 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"charm.land/lipgloss/v2"
+	"github.com/spf13/cobra"
+
+	"ktrdr.io/fleet/pkg/ctl/internal/remote"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+)
+
+// changeFlags are those of every verb that makes a commit.
+type changeFlags struct {
+	dryRun, noWait, quiet bool
+	why                   string
+	limit                 time.Duration
+}
+
+func addChangeFlags(cmd *cobra.Command, s *session) *changeFlags {
+	f := &changeFlags{}
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "only say what would change")
+	cmd.Flags().BoolVar(&f.noWait, "no-wait", false, "don't wait for the rollout; print the revision")
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors and, with --no-wait, the revision")
+	cmd.Flags().StringVar(&f.why, "why", "", "the reason, for the history")
+	cmd.Flags().DurationVar(&f.limit, "wait-timeout", 30*time.Minute, "how long to wait for the rollout")
+	cmd.Flags().StringVar(&s.repo, "repo", "", "against a single agent: the clone of the repository to change, commit and push")
+	return f
+}
+
+// printer writes what people read on the way; quiet drops it.
+type printer struct {
+	out   io.Writer
+	quiet bool
+}
+
+func (p printer) say(lines ...string) error {
+	if p.quiet {
+		return nil
+	}
+	for _, line := range lines {
+		if _, err := lipgloss.Fprintln(p.out, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// announce says what a change did, or would do.
+func (p printer) announce(r *ktrdrv1.ChangeResponse, f *changeFlags) error {
+	for _, line := range r.GetSummary() {
+		if err := p.say(oneLine(line)); err != nil {
+			return err
+		}
+	}
+	for _, w := range r.GetWarnings() {
+		if err := p.say(busy("warning: ") + oneLine(problemText(w))); err != nil {
+			return err
+		}
+	}
+	if f.dryRun && r.GetDiff() != "" {
+		if err := p.say("", diffText(r.GetDiff())); err != nil {
+			return err
+		}
+	}
+	switch {
+	case f.dryRun && len(r.GetNodes()) > 0:
+		return p.say("it would reach " + listed(r.GetNodes()))
+	case f.dryRun:
+		return p.say("nothing would change on any node")
+	case r.GetRevision() == "":
+		return p.say("nothing changes")
+	}
+	line := "revision " + short(r.GetRevision())
+	if len(r.GetNodes()) > 0 {
+		line += " for " + listed(r.GetNodes())
+	}
+	return p.say(line)
+}
+
+// problemText is a problem as a compiler writes it.
+func problemText(p *ktrdrv1.Problem) string {
+	text := p.GetMessage()
+	if p.GetPath() != "" {
+		text = p.GetPath() + ": " + text
+	}
+	if p.GetFile() == "" {
+		return text
+	}
+	if p.GetLine() > 0 {
+		return fmt.Sprintf("%s:%d:%d: %s", p.GetFile(), p.GetLine(), p.GetColumn(), text)
+	}
+	return p.GetFile() + ": " + text
+}
+
+// withProblems adds the places of a refusal to its text.
+func withProblems(err error) error {
+	refused, ok := errors.AsType[*remote.RefusedError](err)
+	if !ok || len(refused.Problems) == 0 {
+		return err
+	}
+	lines := []string{refused.Error()}
+	for _, p := range refused.Problems {
+		lines = append(lines, "  "+oneLine(problemText(p)))
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+// step is one request that changes something.
+type step struct {
+	// name is how the user wrote it.
+	name string
+	do   func(ctx context.Context) (*ktrdrv1.ChangeResponse, error)
+	// plan is the same for PlanFleet.
+	plan *ktrdrv1.PlanFleetRequest
+}
+
+// change runs steps, each a commit, and waits for the rollout of the last one. Steps that
+// are refused are tried again after the others: what one frees another may need.
+func (c *controller) change(cmd *cobra.Command, f *changeFlags, steps []step) error {
+	p := printer{cmd.OutOrStdout(), f.quiet}
+	if f.dryRun {
+		return c.dryRun(cmd, f, steps)
+	}
+	revision, done := "", []string{}
+	for left := steps; len(left) > 0; {
+		var refused []step
+		var first error
+		for _, st := range left {
+			r, err := c.apply(cmd.Context(), st)
+			if isRefusal(err) {
+				refused = append(refused, st)
+				if first == nil {
+					first = err
+				}
+				continue
+			}
+			if err != nil {
+				return afterSteps(done, revision, err)
+			}
+			done = append(done, st.name)
+			if r.GetRevision() != "" {
+				revision = r.GetRevision()
+			}
+			if err := p.announce(r, f); err != nil {
+				return err
+			}
+		}
+		if len(refused) == len(left) {
+			return afterSteps(done, revision, first)
+		}
+		left = refused
+	}
+	if f.noWait {
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), printable(revision))
+		return err
+	}
+	return c.await(cmd, f, revision)
+}
+
+func (c *controller) apply(ctx context.Context, st step) (*ktrdrv1.ChangeResponse, error) {
+	var r *ktrdrv1.ChangeResponse
+	err := c.call(ctx, changePatience, func(ctx context.Context) (err error) {
+		r, err = st.do(ctx)
+		return err
+	})
+	return r, err
+}
+
+// dryRun shows each step alone: what it changes in the repository and what the nodes
+// would do.
+func (c *controller) dryRun(cmd *cobra.Command, f *changeFlags, steps []step) error {
+	p := printer{cmd.OutOrStdout(), f.quiet}
+	for _, st := range steps {
+		r, err := c.apply(cmd.Context(), st)
+		if err != nil {
+			return withProblems(err)
+		}
+		if err := p.announce(r, f); err != nil {
+			return err
+		}
+		if len(r.GetNodes()) == 0 || f.quiet {
+			continue
+		}
+		st.plan.Nodes = r.GetNodes()
+		plans, err := c.planFleet(cmd.Context(), st.plan)
+		if err != nil {
+			return withProblems(err)
+		}
+		if err := (view{cmd.OutOrStdout(), formatText}).fleetPlans(plans); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isRefusal says that the state does not allow it, now.
+func isRefusal(err error) bool {
+	refused, ok := errors.AsType[*remote.RefusedError](err)
+	return ok && refused.IsAboutState()
+}
+
+// afterSteps says what was done before an error.
+func afterSteps(done []string, revision string, err error) error {
+	err = withProblems(err)
+	if len(done) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w\n  done before that, as revision %s: %s", err, short(revision), listed(done))
+}
+
+// await follows a rollout to its end; of revision "" the newest one.
+func (c *controller) await(cmd *cobra.Command, f *changeFlags, revision string) error {
+	ctx, cancel := context.WithTimeout(cmd.Context(), f.limit)
+	defer cancel()
+	pr := newProgress(cmd, f.quiet)
+	r, err := c.follow(ctx, revision, pr)
+	pr.done()
+	switch {
+	case errors.Is(cmd.Context().Err(), context.Canceled):
+		return goesOn(cmd, revision, "interrupted")
+	case ctx.Err() != nil:
+		return goesOn(cmd, revision, "not finished within "+f.limit.String())
+	case err != nil:
+		return err
+	}
+	return c.outcome(cmd, f, r)
+}
+
+// goesOn says that the rollout does not need anybody who looks at it.
+func goesOn(cmd *cobra.Command, revision, why string) error {
+	name := "rollout"
+	if revision != "" {
+		name += " " + short(revision)
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "ktrdrctl: %s: %s goes on without this command\n  See it: ktrdrctl status --watch   Undo it: ktrdrctl rollback\n", why, name)
+	return exitCode(exitPending)
+}
+
+// outcome prints how a rollout ended, and why.
+func (c *controller) outcome(cmd *cobra.Command, f *changeFlags, r *ktrdrv1.Rollout) error {
+	doc := toRollout(r)
+	p := printer{cmd.OutOrStdout(), f.quiet}
+	line := fmt.Sprintf("rollout %s %s", short(doc.Revision), rolloutPhase(doc.Phase))
+	if doc.Message != "" {
+		line += ": " + oneLine(doc.Message)
+	}
+	switch doc.Phase {
+	case phaseSucceeded:
+		return p.say(line)
+	case phaseReplaced:
+		if err := p.say(line, "a newer revision took its place: ktrdrctl history"); err != nil {
+			return err
+		}
+		return exitCode(exitPending)
+	}
+	p.quiet = false
+	if err := p.say(line); err != nil {
+		return err
+	}
+	if (&document{Rollout: doc}).onlyUnreachable() {
+		if err := p.say("nodes that were away get it as soon as they connect"); err != nil {
+			return err
+		}
+		return exitCode(exitPending)
+	}
+	if err := c.whyFailed(cmd.Context(), p, doc); err != nil {
+		return err
+	}
+	return exitCode(exitBlocked)
+}
+
+// whyFailed shows what the nodes that failed say, with the last lines of their logs.
+func (c *controller) whyFailed(ctx context.Context, p printer, r *rolloutDoc) error {
+	failed := map[string]bool{}
+	for _, w := range r.Waves {
+		for _, n := range w.Nodes {
+			if n.Phase == phaseFailed {
+				failed[n.Node] = true
+			}
+		}
+	}
+	d, err := c.document(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range d.Nodes {
+		if !failed[d.Nodes[i].Name] {
+			continue
+		}
+		if err := p.say(d.Nodes[i].troubles(d)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+package ctl_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"ktrdr.io/fleet/pkg/wire/pki"
+)
+
+// cmdBadCert makes the context lead to a server with another certificate.
+func cmdBadCert(ts *testscript.TestScript, _ bool, args []string) {
+	f := fleetOf(ts).controller
+	local := []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	authority, names := f.authority, []string{"localhost"}
+	switch args[0] {
+	case "other-authority":
+		other, err := pki.Create(ts.MkAbs("other"))
+		ts.Check(err)
+		authority = other
+	case "other-name":
+		local = nil
+	case "ended":
+		authority = authority.WithClock(func() time.Time { return time.Now().Add(-40 * 24 * time.Hour) })
+	case "future":
+		authority = authority.WithClock(func() time.Time { return time.Now().Add(time.Hour) })
+	case "none":
+		local, names = nil, []string{"elsewhere"}
+	}
+	cert, err := authority.IssueServer(names, local)
+	ts.Check(err)
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	ts.Check(err)
+	if args[0] != "plain" {
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}})
+	}
+	ts.Defer(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				if secured, ok := conn.(*tls.Conn); ok {
+					_ = secured.Handshake()
+					return
+				}
+				fmt.Fprint(conn, "SSH-2.0-OpenSSH_9.2\r\n")
+			}()
+		}
+	}()
+	good := f.address
+	f.address = l.Addr().String()
+	f.writeConfig(ts, adminToken)
+	f.address = good
+}
+
+// cmdClient makes the context show a certificate.
+func cmdClient(ts *testscript.TestScript, _ bool, args []string) {
+	f := fleetOf(ts).controller
+	authority := f.authority
+	switch args[0] {
+	case "ended":
+		authority = authority.WithClock(func() time.Time { return time.Now().Add(-40 * 24 * time.Hour) })
+	case "foreign":
+		other, err := pki.Create(ts.MkAbs("foreign"))
+		ts.Check(err)
+		authority = other
+	}
+	key, csr := request(ts)
+	issued, err := authority.IssueOperator("karl", csr)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("operator.crt"), pemOf("CERTIFICATE", issued.Leaf.Raw), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs("operator.key"), key, 0o600))
+	f.writeConfig(ts, "")
+	text := fmt.Sprintf("apiVersion: ktrdr.io/v1alpha1\nkind: Config\ncurrent: home\ncontexts:\n- name: home\n  controller: https://%s\n"+
+		"  authorityFile: ca.pem\n  certificateFile: operator.crt\n  keyFile: operator.key\n", f.address)
+	ts.Check(os.WriteFile(ts.MkAbs("config"), []byte(text), 0o600))
+}
+
+// cmdHang makes the controller answer WhoAmI never.
+func cmdHang(ts *testscript.TestScript, _ bool, _ []string) {
+	f := fleetOf(ts).controller
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hangs = true
+}
+
+// request makes a key, as PEM, and a request for a certificate.
+func request(ts *testscript.TestScript) (key, csr []byte) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	csr, err = x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, private)
+	ts.Check(err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	ts.Check(err)
+	return pemOf("PRIVATE KEY", der), csr
+}
+
+func pemOf(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+}

@@ -1,0 +1,93 @@
+package remote
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"ktrdr.io/fleet/pkg/wire"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+)
+
+// Config says whom to call and as whom.
+type Config struct {
+	// Address is host:port.
+	Address string
+	// Authority, Certificate and Key are PEM; a certificate or a token is enough.
+	Authority, Certificate, Key []byte
+	Token                       string
+}
+
+// maxFleet bounds the state of a fleet, in bytes: 1,000 nodes of 20 services are about
+// 20 MiB.
+const maxFleet = 128 << 20
+
+// Large is for calls that answer with the state of the whole fleet.
+func Large() grpc.CallOption { return grpc.MaxCallRecvMsgSize(maxFleet) }
+
+// Conn is a connection to a controller. It is safe for concurrent use.
+type Conn struct {
+	Fleet  ktrdrv1.FleetServiceClient
+	Nodes  ktrdrv1.NodeServiceClient
+	Access ktrdrv1.AccessServiceClient
+
+	address string
+	tls     *tls.Config
+	grpc    *grpc.ClientConn
+}
+
+// Dial prepares the connection; it is made with the first call. A certificate that has
+// ended is an error right away.
+func Dial(cfg Config) (*Conn, error) {
+	conf, err := tlsConfig(cfg, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{address: cfg.Address, tls: conf}
+	c.grpc, err = wire.Dial(wire.Client{Target: cfg.Address, Token: cfg.Token, TLS: func() (*tls.Config, error) { return conf, nil }})
+	if err != nil {
+		return nil, err
+	}
+	c.Fleet = ktrdrv1.NewFleetServiceClient(c.grpc)
+	c.Nodes = ktrdrv1.NewNodeServiceClient(c.grpc)
+	c.Access = ktrdrv1.NewAccessServiceClient(c.grpc)
+	return c, nil
+}
+
+// Close ends the connection and all calls.
+func (c *Conn) Close() { _ = c.grpc.Close() }
+
+// Address is the controller's host:port.
+func (c *Conn) Address() string { return c.address }
+
+func tlsConfig(cfg Config, now time.Time) (*tls.Config, error) {
+	host, _, err := net.SplitHostPort(cfg.Address)
+	if err != nil {
+		return nil, fmt.Errorf("controller %q: write host:port", cfg.Address)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(cfg.Authority) {
+		return nil, errors.New("the fleet's authority is no certificate in PEM: take the one that `ktrdr-controller init` wrote")
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: host}
+	if len(cfg.Certificate) == 0 {
+		return conf, nil
+	}
+	cert, err := tls.X509KeyPair(cfg.Certificate, cfg.Key)
+	if err != nil {
+		// Errors of the key could quote it.
+		return nil, errors.New("certificate and key of the context are damaged or don't belong together")
+	}
+	if now.After(cert.Leaf.NotAfter) {
+		return nil, &ExpiredError{Ended: cert.Leaf.NotAfter, Now: now}
+	}
+	// Always, even to who asks for certificates of others: that is how the controller can say
+	// that it does not accept this one.
+	conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+	return conf, nil
+}
