@@ -38,6 +38,10 @@ const (
 	ReasonInvalid Reason = "InvalidSource"
 	// ReasonChanging: the folder was written to during every attempt to copy it. Transient.
 	ReasonChanging Reason = "SourceChanging"
+	// ReasonMoved: the branch to push to is no longer where it was. Fetching helps.
+	ReasonMoved Reason = "BranchMoved"
+	// ReasonPushRefused: the server has what was pushed and does not want it.
+	ReasonPushRefused Reason = "PushRefused"
 	// ReasonStorage: this machine could not read or write (disk full, permissions).
 	ReasonStorage Reason = "StorageFailed"
 	// ReasonCanceled: the caller ended the operation; says nothing about the origin.

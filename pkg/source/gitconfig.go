@@ -23,6 +23,9 @@ type GitConfig struct {
 	Branch string
 	// Path is the sub-folder of the repository to use, with slashes. Default "" is the whole repository.
 	Path string
+	// History fetches all commits of the branch, not the newest alone. Default false. A cache that was filled without it
+	// is of no use with it.
+	History bool
 	// CacheDir is where the repository and the trees are kept, owned by this source alone. Required.
 	CacheDir string
 	// HTTP is used for https URLs only.

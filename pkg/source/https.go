@@ -40,25 +40,42 @@ func newHTTPSDialer(cfg GitConfig, ep *transport.Endpoint) *httpsDialer {
 }
 
 func (d *httpsDialer) dial(context.Context) (transport.UploadPackSession, []string, error) {
-	token, err := d.token()
+	client, auth, secrets, err := d.prepare()
 	if err != nil {
 		return nil, nil, err
+	}
+	ep := d.ep // the library changes it on redirects
+	s, err := client.NewUploadPackSession(&ep, auth)
+	return s, secrets, err
+}
+
+func (d *httpsDialer) dialPush(context.Context) (transport.ReceivePackSession, []string, error) {
+	client, auth, secrets, err := d.prepare()
+	if err != nil {
+		return nil, nil, err
+	}
+	ep := d.ep
+	s, err := client.NewReceivePackSession(&ep, auth)
+	return s, secrets, err
+}
+
+// prepare reads token and CA file anew.
+func (d *httpsDialer) prepare() (client transport.Transport, auth transport.AuthMethod, secrets []string, err error) {
+	token, err := d.token()
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	base, err := d.transport()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	client := &http.Client{Transport: checked{base: base, limit: d.limit}, CheckRedirect: sameHost}
-	var auth transport.AuthMethod
-	var secrets []string
 	if token != "" {
 		basic := &githttp.BasicAuth{Username: d.auth.Username, Password: token}
 		auth = basic
 		secrets = []string{token, base64.StdEncoding.EncodeToString([]byte(basic.Username + ":" + token))}
 	}
-	ep := d.ep // the library changes it on redirects
-	s, err := githttp.NewClient(client).NewUploadPackSession(&ep, auth)
-	return s, secrets, err
+	bounded := &http.Client{Transport: checked{base: base, limit: d.limit}, CheckRedirect: sameHost}
+	return githttp.NewClient(bounded), auth, secrets, nil
 }
 
 func (d *httpsDialer) token() (string, error) {

@@ -25,6 +25,8 @@ const maxAdvertisement = 16 << 20
 type dialer interface {
 	// dial returns a session that ends, whatever it is doing, when ctx does. secrets are strings that must not be shown.
 	dial(ctx context.Context) (s transport.UploadPackSession, secrets []string, err error)
+	// dialPush is dial for sending commits.
+	dialPush(ctx context.Context) (s transport.ReceivePackSession, secrets []string, err error)
 	// explain gives an error of dial or of the session its Reason.
 	explain(err error) error
 	close()
@@ -167,7 +169,7 @@ func (o *serverOffer) objects(ctx context.Context) (store storer.EncodedObjectSt
 	return o.server.repo.advance(o.hash)
 }
 
-// request asks for the newest commit without its history, less what the commit have brought before.
+// request asks for the newest commit, without its history unless that is wanted, less what the commit have brought before.
 func (o *serverOffer) request(ctx context.Context, have plumbing.Hash) (*packp.UploadPackResponse, *packp.UploadPackRequest, error) {
 	req := packp.NewUploadPackRequestFromCapabilities(o.adv.Capabilities)
 	req.Wants = []plumbing.Hash{o.hash}
@@ -175,6 +177,16 @@ func (o *serverOffer) request(ctx context.Context, have plumbing.Hash) (*packp.U
 		if err := req.Capabilities.Set(capability.NoProgress); err != nil {
 			return nil, nil, err
 		}
+	}
+	if o.server.cfg.History {
+		if have.IsZero() {
+			return o.send(ctx, req)
+		}
+		req.Haves = []plumbing.Hash{have}
+		if err := req.Capabilities.Set(capability.ThinPack); err != nil {
+			return nil, nil, err
+		}
+		return o.send(ctx, req)
 	}
 	if o.adv.Capabilities.Supports(capability.Shallow) {
 		req.Depth = packp.DepthCommits(1)
@@ -190,6 +202,10 @@ func (o *serverOffer) request(ctx context.Context, have plumbing.Hash) (*packp.U
 			}
 		}
 	}
+	return o.send(ctx, req)
+}
+
+func (o *serverOffer) send(ctx context.Context, req *packp.UploadPackRequest) (*packp.UploadPackResponse, *packp.UploadPackRequest, error) {
 	res, err := o.session.UploadPack(ctx, req)
 	if err != nil {
 		return nil, nil, fmt.Errorf("request objects: %w", unwrapped(err))

@@ -28,6 +28,23 @@ type sshDialer struct {
 }
 
 func (d sshDialer) dial(ctx context.Context) (transport.UploadPackSession, []string, error) {
+	s, err := d.run(ctx, "git-upload-pack")
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, nil, nil
+}
+
+func (d sshDialer) dialPush(ctx context.Context) (transport.ReceivePackSession, []string, error) {
+	s, err := d.run(ctx, "git-receive-pack")
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, nil, nil
+}
+
+// run starts a program of git on the server.
+func (d sshDialer) run(ctx context.Context, program string) (*sshSession, error) {
 	port := d.ep.Port
 	if port == 0 {
 		port = 22
@@ -35,25 +52,25 @@ func (d sshDialer) dial(ctx context.Context) (transport.UploadPackSession, []str
 	addr := net.JoinHostPort(strings.Trim(d.ep.Host, "[]"), strconv.Itoa(port))
 	config, err := d.config(addr)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	client, err := handshake(conn, addr, config)
 	if err != nil {
 		stop()
 		_ = conn.Close()
-		return nil, nil, err
+		return nil, err
 	}
 	s := &sshSession{client: client, stop: stop}
-	if err := s.start("git-upload-pack " + quote(d.ep.Path)); err != nil {
+	if err := s.start(program + " " + quote(d.ep.Path)); err != nil {
 		_ = s.Close()
-		return nil, nil, fmt.Errorf("start git-upload-pack: %w", err)
+		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
-	return s, nil, nil
+	return s, nil
 }
 
 func handshake(conn net.Conn, addr string, config *ssh.ClientConfig) (*ssh.Client, error) {

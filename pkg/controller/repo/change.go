@@ -112,48 +112,17 @@ func (h *Hosted) propose(ctx context.Context, c Change, old, id string) (Commit,
 	return h.show(ctx, id)
 }
 
-// check checks a commit out and asks the gate. gitDirs are where its objects are.
-func (h *Hosted) check(ctx context.Context, push Push, progress func(string), gitDirs ...string) error {
-	tree, err := h.candidates.Tree(ctx, push.New, gitDirs...)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err := h.candidates.Remove(push.New); err != nil {
-			h.cfg.Logger.Warn("remove checkout of a candidate", "revision", push.New, "err", err)
-		}
-	}()
-	push.Tree = tree
-	return h.cfg.Gate.Check(ctx, push, progress)
-}
-
 // accept moves the head and then the branch. The objects are on disk, the turn is held. The
 // order is what a crash needs: the head counts, and the branch can be brought after it. Once
 // begun it does not end with the caller.
 func (h *Hosted) accept(ctx context.Context, push Push) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.cfg.Limits.GitTimeout)
 	defer cancel()
-	push.Tree = source.Tree{}
-	if err := h.cfg.Gate.Accepted(ctx, push); err != nil {
-		// The answer of the store may have got lost on its way.
-		if head, readErr := h.cfg.Head(ctx); readErr != nil || head != push.New {
-			return err
-		}
+	if err := h.advance(ctx, push, h.key); err != nil {
+		return err
 	}
 	if err := h.setBranch(ctx, h.cfg.Branch, push.New, ""); err != nil {
 		h.cfg.Logger.Error("the head has moved, and the branch could not follow: the next change or start brings it", "revision", push.New, "err", err)
 	}
 	return nil
 }
-
-// take waits for the turn to move the head.
-func (h *Hosted) take(ctx context.Context) error {
-	select {
-	case h.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (h *Hosted) release() { <-h.turn }

@@ -2,26 +2,20 @@ package repo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
-	"ktrdr.io/fleet/pkg/desired/edit"
 	"ktrdr.io/fleet/pkg/source"
 )
 
 // Hosted is the repository on this machine. Safe for concurrent use.
 type Hosted struct {
-	objects
+	accepted
+	proposals
 
 	cfg HostedConfig
-	// candidates are checkouts of what has not passed the gate.
-	candidates *source.Commits
-	// turn is held by who is about to move the head.
-	turn chan struct{}
 	// transfers holds one token for each fetch or push that is served.
 	transfers chan struct{}
 	working   sync.WaitGroup
@@ -37,8 +31,9 @@ func OpenHosted(ctx context.Context, cfg HostedConfig) (*Hosted, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure hosted repository: %w", err)
 	}
-	h := &Hosted{cfg: cfg, turn: make(chan struct{}, 1), transfers: make(chan struct{}, cfg.Limits.MaxTransfers)}
-	h.limits = cfg.Limits
+	h := &Hosted{cfg: cfg, transfers: make(chan struct{}, cfg.Limits.MaxTransfers)}
+	h.limits, h.key = cfg.Limits, cfg.Head
+	h.proposals = proposals{gate: cfg.Gate, turn: make(chan struct{}, 1), log: cfg.Logger}
 	if err := h.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("open hosted repository %s: %w", cfg.Dir, err)
 	}
@@ -63,6 +58,7 @@ func (h *Hosted) prepare(ctx context.Context) error {
 	if h.git, err = newGit(h.cfg.Git, filepath.Join(dir, "desired-state.git"), filepath.Join(dir, "home"), h.cfg.Limits.GitTimeout); err != nil {
 		return err
 	}
+	h.gitDirs = []string{h.dir}
 	if h.trees, err = source.OpenCommits(filepath.Join(dir, "trees"), h.cfg.Limits.Tree); err != nil {
 		return err
 	}
@@ -120,61 +116,6 @@ func (h *Hosted) settle(ctx context.Context) error {
 		return fmt.Errorf("the accepted head %s is not in the repository: restore the folder %s from a backup that is not older than the store's", head, h.dir)
 	}
 	return h.setBranch(ctx, h.cfg.Branch, head, "")
-}
-
-// Head returns the accepted head. The error wraps ErrEmpty when there is none.
-func (h *Hosted) Head(ctx context.Context) (Commit, error) {
-	head, err := h.cfg.Head(ctx)
-	if err != nil {
-		return Commit{}, fmt.Errorf("read the accepted head: %w", err)
-	}
-	if head == "" {
-		return Commit{}, ErrEmpty
-	}
-	return h.show(ctx, head)
-}
-
-// Resolve finds the revision that a hash, or the first four or more characters of one, names.
-func (h *Hosted) Resolve(ctx context.Context, rev string) (Commit, error) {
-	head, err := h.Head(ctx)
-	if err != nil {
-		return Commit{}, err
-	}
-	return h.resolve(ctx, head.ID, rev)
-}
-
-// Tree returns the checkout of a revision. It stays until a Prune that does not keep it.
-func (h *Hosted) Tree(ctx context.Context, rev string) (source.Tree, error) {
-	return h.trees.Tree(ctx, rev, h.dir)
-}
-
-// Prune removes the checkouts of all revisions but those in keep.
-func (h *Hosted) Prune(keep ...string) error { return h.trees.Prune(keep...) }
-
-// History returns accepted commits, the newest first.
-func (h *Hosted) History(ctx context.Context, q HistoryQuery) ([]Commit, error) {
-	head, err := h.Head(ctx)
-	if errors.Is(err, ErrEmpty) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return h.history(ctx, head.ID, q)
-}
-
-// Diff compares two revisions; a "" compares with nothing.
-func (h *Hosted) Diff(ctx context.Context, a, b string) (Diff, error) {
-	return h.diff(ctx, a, b)
-}
-
-// Commit writes a commit with edits on top of base and returns its hash. The head stays: see
-// Change.
-func (h *Hosted) Commit(ctx context.Context, base string, edits []edit.Edit, who Who, message string) (string, error) {
-	if _, err := h.show(ctx, base); err != nil {
-		return "", err
-	}
-	return h.commitEdits(ctx, base, edits, commitHeader{who, message, time.Now()})
 }
 
 // Close waits for what is under way. Requests that come later are refused.
