@@ -14,7 +14,7 @@ import (
 // etcd gives it to another one). fn is called again after leadership was lost. Lead returns
 // when ctx or the session ends, or when fn returns while it still leads, with fn's error;
 // leadership is given up then. fn decides by compare-and-swap nevertheless: a process that
-// was paused learns of its loss only when it runs again.
+// was paused learns of its loss only when it runs again. A session stands for an election once.
 func (se *Session) Lead(ctx context.Context, name string, fn func(context.Context) error) error {
 	if err := checkKey(name); err != nil {
 		return fmt.Errorf("lead %q: %w", name, err)

@@ -3,6 +3,9 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -170,6 +173,36 @@ func TestLead(t *testing.T) {
 	stop1()
 	if got := l.next(t); got != "c2" {
 		t.Fatalf("%s leads after c1 stopped", got)
+	}
+}
+
+// TestOneLeads hands leadership around between four controllers: never do two have it.
+func TestOneLeads(t *testing.T) {
+	at := prefix()
+	var leading, terms atomic.Int64
+	var all sync.WaitGroup
+	for i := range 4 {
+		se := session(t, openAt(t, at, shared), fmt.Sprint("c", i))
+		all.Go(func() {
+			for range 5 {
+				err := se.Lead(t.Context(), "x", func(context.Context) error {
+					if n := leading.Add(1); n != 1 {
+						t.Errorf("%d lead at once", n)
+					}
+					terms.Add(1)
+					time.Sleep(5 * time.Millisecond)
+					leading.Add(-1)
+					return nil
+				})
+				if err != nil {
+					t.Errorf("lead: %v", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if n := terms.Load(); n != 20 {
+		t.Errorf("%d terms, 20 were asked for", n)
 	}
 }
 
