@@ -232,7 +232,7 @@ The agent runs on. Try:
   bin/ktrdrctl events                       # the rotation among them: role, backend, workers
   bin/ktrdrctl secrets
   \$EDITOR $home/vaults.yaml    # another jwt_secret (32 characters at least) replaces the backend, and nothing else;
-                                            # another db_password is rotated again
+                                            # another db_password or grafana_password is rotated
   \$EDITOR $repo/nodes/demo.yaml && git -C $repo commit -am 'my change'
 Stop and remove everything: make quickstart-stop
 EOF

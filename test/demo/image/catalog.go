@@ -113,7 +113,7 @@ func base(role, title string) Spec {
 		File{Path: "etc/passwd", Mode: 0o644, Body: passwd},
 		File{Path: "etc/group", Mode: 0o644, Body: group},
 	)
-	for _, name := range []string{"sh", "sleep", "cat", "env", "echo", "printf", "true", "false", "prometheus"} {
+	for _, name := range []string{"sh", "sleep", "cat", "env", "echo", "printf", "true", "false", "prometheus", "grafana"} {
 		files = append(files, applet("bin/"+name))
 	}
 	for _, name := range []string{"tini", "python", "uvicorn", "curl", "wget", "pg_isready", "psql", "fail-after"} {

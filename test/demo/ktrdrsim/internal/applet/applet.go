@@ -73,7 +73,7 @@ func byName(name string) run {
 	case "prometheus":
 		return prometheus
 	case "grafana", "run.sh":
-		return fixedHTTP("grafana", "3000")
+		return grafana
 	case "jaeger", "all-in-one-linux":
 		return fixedHTTP("jaeger", "16686", "4317")
 	default:

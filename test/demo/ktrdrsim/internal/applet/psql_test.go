@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,12 +19,7 @@ import (
 // TestSampleRotation runs the command of the sample desired state against the stand-in for
 // the database, which keeps its password as the real one does.
 func TestSampleRotation(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, port, _ := net.SplitHostPort(listener.Addr().String())
-	_ = listener.Close()
+	host, port := "127.0.0.1", freePort(t)
 	env := []string{"PGDATA=" + t.TempDir(), "PGPORT=" + port, "POSTGRES_USER=ktrdr", "POSTGRES_PASSWORD=first"}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
@@ -44,7 +40,7 @@ func TestSampleRotation(t *testing.T) {
 	}
 	const second = `second'"$(id)\pass word-ü`
 	var out bytes.Buffer
-	code := applet.Run(ctx, applet.Process{Args: sampleCommand(t), Environ: env, Stdin: strings.NewReader(second), Stdout: &out, Stderr: &out})
+	code := applet.Run(ctx, applet.Process{Args: sampleCommand(t, "db"), Environ: env, Stdin: strings.NewReader(second), Stdout: &out, Stderr: &out})
 	if code != 0 || out.Len() > 0 {
 		t.Errorf("code %d: %s", code, &out)
 	}
@@ -53,8 +49,61 @@ func TestSampleRotation(t *testing.T) {
 	}
 }
 
-// sampleCommand is the rotation command of the sample's database.
-func sampleCommand(t *testing.T) []string {
+// TestSampleRotationOfGrafana does so with the stand-in for Grafana.
+func TestSampleRotationOfGrafana(t *testing.T) {
+	port := freePort(t)
+	env := []string{"GF_PATHS_DATA=" + t.TempDir(), "GF_SERVER_HTTP_PORT=" + port, "GF_SECURITY_ADMIN_PASSWORD=first"}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	go func() { ended <- start(ctx, env, "/run.sh").code }()
+	defer func() {
+		cancel()
+		if code := <-ended; code != 0 {
+			t.Errorf("grafana ended with %d", code)
+		}
+	}()
+	accepts := func(password string) bool {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:"+port+"/api/org", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth("admin", password)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	}
+	for limit := time.Now().Add(10 * time.Second); !accepts("first"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("grafana does not start")
+		}
+	}
+	const second = `second'"$(id)\pass word-ü`
+	var out bytes.Buffer
+	code := applet.Run(ctx, applet.Process{Args: sampleCommand(t, "grafana"), Environ: env, Stdin: strings.NewReader(second), Stdout: &out, Stderr: &out})
+	if code != 0 || strings.Contains(out.String(), "second") {
+		t.Errorf("code %d: %s", code, &out)
+	}
+	if !accepts(second) || accepts("first") {
+		t.Error("the second password is not the one in force")
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return port
+}
+
+// sampleCommand is the rotation command of a service of the sample.
+func sampleCommand(t *testing.T, service string) []string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "..", "desired-state/stacks/core/stack.yaml"))
 	if err != nil {
@@ -70,5 +119,5 @@ func sampleCommand(t *testing.T) []string {
 	if err := yaml.Unmarshal(data, &stack); err != nil {
 		t.Fatal(err)
 	}
-	return stack.Spec.Services["db"].Rotation[0].Exec
+	return stack.Spec.Services[service].Rotation[0].Exec
 }

@@ -37,6 +37,14 @@ func Verifier(password string) (string, error) {
 	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s", rounds, encode(salt), encode(stored[:])), nil
 }
 
+// Matches says whether a verifier is that of a password.
+func Matches(verifier, password string) bool {
+	c := Cluster{Verifier: verifier}
+	text, stored := c.challenge("")
+	proof, err := prove(text, password)
+	return err == nil && proves(proof, text, stored)
+}
+
 func clientKey(password string, salt []byte, rounds int) ([]byte, error) {
 	salted, err := pbkdf2.Key(sha256.New, password, salt, rounds, sha256.Size)
 	if err != nil {
