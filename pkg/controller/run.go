@@ -153,7 +153,7 @@ func (c *Controller) grpcServer() *grpc.Server {
 
 func (c *Controller) httpServer() *http.Server {
 	handler := web.Handler(web.Config{
-		Guard: c.guard, Git: gitHandler(c.repo), Log: c.log,
+		Guard: c.guard, Git: c.repo, Log: c.log,
 		Targets: &web.Targets{Nodes: func() []hub.Node { return c.hub.News(0).Nodes }, Shelf: c.shelf, Log: c.log},
 	})
 	return &http.Server{
@@ -226,9 +226,4 @@ func (c *Controller) inUse() []string {
 		}
 	}
 	return keep
-}
-
-func gitHandler(r any) http.Handler {
-	h, _ := r.(http.Handler)
-	return h
 }

@@ -24,9 +24,9 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"ktrdr.io/fleet/pkg/controller/agenttest"
 	"ktrdr.io/fleet/pkg/controller/fleet"
 	"ktrdr.io/fleet/pkg/controller/hub"
-	"ktrdr.io/fleet/pkg/controller/internal/agenttest"
 	"ktrdr.io/fleet/pkg/controller/slicing"
 	"ktrdr.io/fleet/pkg/controller/store"
 	"ktrdr.io/fleet/pkg/source"

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"ktrdr.io/fleet/pkg/controller/internal/agenttest"
+	"ktrdr.io/fleet/pkg/controller/agenttest"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 

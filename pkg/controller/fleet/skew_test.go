@@ -5,7 +5,7 @@ import (
 
 	"google.golang.org/grpc"
 
-	"ktrdr.io/fleet/pkg/controller/internal/agenttest"
+	"ktrdr.io/fleet/pkg/controller/agenttest"
 	"ktrdr.io/fleet/pkg/wire"
 	"ktrdr.io/fleet/pkg/wire/pki"
 	"ktrdr.io/fleet/pkg/wire/wiretest"

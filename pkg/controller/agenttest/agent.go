@@ -38,6 +38,8 @@ type Agent struct {
 	Outcome func(revision string) Outcome
 	// Commands that the agent knows, with their answer: outputs go to send. nil: none.
 	Commands map[string]func(c *ktrdrv1.Command, send func(*ktrdrv1.CommandOutput)) *ktrdrv1.CommandResult
+	// Services of a stack that the status tells; nil: none.
+	Services func(stack string) []*ktrdrv1.ServiceStatus
 	// Pace slows down after each slice, before it is accepted.
 	Pace time.Duration
 
@@ -48,6 +50,7 @@ type Agent struct {
 	received int               // slices, accepted or not
 	faults   []string
 	links    int
+	link     *link
 }
 
 // Run connects again and again until ctx ends.
@@ -99,6 +102,23 @@ func (a *Agent) File(path string) string {
 	return ""
 }
 
+// Slice is in force; nil before the first. Nobody changes it.
+func (a *Agent) Slice() *ktrdrv1.Slice {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.slice
+}
+
+// Say sends a status about the slice in force again, with the outcome of now.
+func (a *Agent) Say() {
+	a.mu.Lock()
+	l := a.link
+	a.mu.Unlock()
+	if l != nil {
+		l.report(l.ctx)
+	}
+}
+
 // Faults are what the controller did wrong.
 func (a *Agent) Faults() []string {
 	a.mu.Lock()
@@ -127,6 +147,7 @@ type link struct {
 	partial map[string][]byte
 	seq     uint64
 	work    sync.WaitGroup
+	ctx     context.Context //nolint:containedctx // the connection's
 }
 
 func (l *link) run(ctx context.Context, conn *grpc.ClientConn) {
@@ -184,6 +205,7 @@ func (l *link) handle(ctx context.Context, m *ktrdrv1.ControllerMessage) {
 	case *ktrdrv1.ControllerMessage_Welcome:
 		l.agent.mu.Lock()
 		l.agent.links++
+		l.ctx, l.agent.link = ctx, l
 		has := l.agent.slice != nil
 		l.agent.mu.Unlock()
 		if has {
@@ -317,11 +339,18 @@ func (l *link) report(ctx context.Context) {
 	for _, f := range s.GetFiles() {
 		if parts := strings.Split(f.GetPath(), "/"); parts[0] == "stacks" && !stacks[parts[1]] {
 			stacks[parts[1]] = true
-			status.Stacks = append(status.Stacks, stackStatus(parts[1], s.GetRevision(), outcome))
+			st := stackStatus(parts[1], s.GetRevision(), outcome)
+			if a.Services != nil {
+				st.Services = a.Services(parts[1])
+			}
+			status.Stacks = append(status.Stacks, st)
 		}
 	}
+	a.mu.Lock()
 	l.seq++
-	l.send(ctx, &ktrdrv1.AgentMessage{Kind: &ktrdrv1.AgentMessage_Status{Status: &ktrdrv1.StatusUpdate{Seq: l.seq, Status: status, SliceDigest: s.GetDigest()}}})
+	seq := l.seq
+	a.mu.Unlock()
+	l.send(ctx, &ktrdrv1.AgentMessage{Kind: &ktrdrv1.AgentMessage_Status{Status: &ktrdrv1.StatusUpdate{Seq: seq, Status: status, SliceDigest: s.GetDigest()}}})
 }
 
 func stackStatus(name, revision string, outcome Outcome) *ktrdrv1.StackStatus {
