@@ -78,4 +78,11 @@ func (a *Agent) setDesired(ctx context.Context, d *api.Desired, at time.Time) {
 // refused notes the result of a look at the source; nil means that all is well.
 func (a *Agent) refused(rev source.Revision, c *api.Condition) {
 	a.report.SetSource(rev.ID, time.Now(), c)
+	switch {
+	case a.link == nil || rev.ID == "":
+	case c == nil:
+		a.link.Accepted(rev)
+	default:
+		a.link.Refused(rev, c.Reason, c.Message)
+	}
 }

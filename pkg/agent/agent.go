@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,8 +22,10 @@ import (
 	"ktrdr.io/fleet/pkg/agent/internal/state"
 	"ktrdr.io/fleet/pkg/agent/reconcile"
 	"ktrdr.io/fleet/pkg/agent/report"
+	"ktrdr.io/fleet/pkg/agent/uplink"
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/telemetry"
+	"ktrdr.io/fleet/pkg/wire/pki"
 )
 
 // loggers are the agent's loggers by component.
@@ -45,6 +48,13 @@ type Agent struct {
 	follow  *follower
 	mounts  *mountFeed
 	values  *secretFeed
+	// link and renewal are nil without a controller.
+	link    *uplink.Link
+	renewal *uplink.Renewal
+	keys    struct {
+		sync.Mutex
+		store *pki.KeyStore
+	}
 
 	desired atomic.Pointer[api.Desired]
 	// listening is closed when the endpoints accept connections.
@@ -62,7 +72,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{
 		a.cache.Run, a.loop.Run, a.follow.run, a.mounts.run, a.values.run, a.probeServices, a.keepHouse, a.keepDelivery,
-		a.watchEngine, a.rememberRuns, a.serve, a.notify, a.syncOnHangup, a.fallBack, a.gate.Run,
+		a.watchEngine, a.rememberRuns, a.serve, a.notify, a.syncOnHangup, a.fallBack, a.gate.Run, a.connect, a.renew,
 	} {
 		g.Go(func() error { return ignoreCancel(ctx, part(ctx)) })
 	}
@@ -101,6 +111,9 @@ func newAgent(ctx context.Context, cfg Config, log *slog.Logger) (*Agent, error)
 		return nil, err
 	}
 	if err := a.wire(); err != nil {
+		return nil, err
+	}
+	if err := a.wireLink(); err != nil {
 		return nil, err
 	}
 	return a, ctx.Err()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"ktrdr.io/fleet/pkg/agent/uplink"
 	"ktrdr.io/fleet/pkg/source"
 )
 
@@ -51,6 +52,17 @@ type Config struct {
 type SourceConfig struct {
 	Git *GitSource `yaml:"git"`
 	Dir *DirSource `yaml:"dir"`
+	// Controller is set by ktrdr-agent join.
+	Controller *ControllerSource `yaml:"controller"`
+}
+
+// ControllerSource gets slices from a controller over a stream that the agent opens.
+type ControllerSource struct {
+	// Endpoints are controllers as host:port. Required; at most 16.
+	Endpoints []string `yaml:"endpoints"`
+	// CredentialsDir holds the node's key and certificate. Default: credentials in
+	// StateDir.
+	CredentialsDir string `yaml:"credentialsDir"`
 }
 
 // DirSource follows a folder of this machine.
@@ -162,11 +174,19 @@ func (c *Config) Validate() error {
 }
 
 func (s *SourceConfig) validate() error {
+	set := 0
+	for _, is := range []bool{s.Git != nil, s.Dir != nil, s.Controller != nil} {
+		if is {
+			set++
+		}
+	}
 	switch {
-	case s.Git == nil && s.Dir == nil:
-		return errors.New("source: set source.git or source.dir")
-	case s.Git != nil && s.Dir != nil:
-		return errors.New("source: set only one of source.git and source.dir")
+	case set == 0:
+		return errors.New("source: set source.git, source.dir or source.controller")
+	case set > 1:
+		return errors.New("source: set only one of source.git, source.dir and source.controller")
+	case s.Controller != nil:
+		return s.Controller.validate()
 	case s.Dir != nil && !filepath.IsAbs(s.Dir.Path):
 		return fmt.Errorf("source.dir.path: %q must be an absolute path", s.Dir.Path)
 	case s.Git != nil && s.Git.PollInterval < 0:
@@ -175,12 +195,34 @@ func (s *SourceConfig) validate() error {
 	return nil
 }
 
+func (c *ControllerSource) validate() error {
+	if err := uplink.CheckEndpoints(c.Endpoints); err != nil {
+		return fmt.Errorf("source.controller.endpoints: %w", err)
+	}
+	if c.CredentialsDir != "" && !filepath.IsAbs(c.CredentialsDir) {
+		return fmt.Errorf("source.controller.credentialsDir: %q must be an absolute path", c.CredentialsDir)
+	}
+	return nil
+}
+
+// credentialsDir is where the node's certificate is.
+func (c *Config) credentialsDir() string {
+	if c.Source.Controller != nil && c.Source.Controller.CredentialsDir != "" {
+		return c.Source.Controller.CredentialsDir
+	}
+	return filepath.Join(c.StateDir, "credentials")
+}
+
 // open makes the source and says how often it is to be looked at.
 func (s *SourceConfig) open(cacheDir string, logger loggers) (source.Source, time.Duration, error) {
 	if s.Dir != nil {
 		src, err := source.NewDir(source.DirConfig{
 			Root: s.Dir.Path, Path: s.Dir.SubFolder, CacheDir: filepath.Join(cacheDir, "dir"), Logger: logger.source,
 		})
+		return src, time.Minute, err
+	}
+	if s.Controller != nil {
+		src, err := source.NewStream(source.StreamConfig{CacheDir: filepath.Join(cacheDir, "controller"), Logger: logger.source})
 		return src, time.Minute, err
 	}
 	g := s.Git

@@ -33,9 +33,10 @@ type follower struct {
 	// ahead is what was read when it did.
 	ahead reading
 
-	have string         // revision that was looked at last, good or bad
-	bad  *api.Condition // why have was refused; nil when it is in force
-	good string         // revision that is in force
+	have  string         // revision that was looked at last, good or bad
+	files string         // digest of its files, where the source tells one
+	bad   *api.Condition // why have was refused; nil when it is in force
+	good  string         // revision that is in force
 }
 
 // run follows until ctx ends.
@@ -120,11 +121,11 @@ func (f *follower) once(ctx context.Context) error {
 		}
 		return err
 	}
-	if tree.Revision.ID == f.have {
+	if tree.Revision.ID == f.have && tree.Revision.Digest == f.files {
 		f.refused(tree.Revision, f.bad)
 		return nil
 	}
-	f.have, f.bad = tree.Revision.ID, nil
+	f.have, f.files, f.bad = tree.Revision.ID, tree.Revision.Digest, nil
 	read := f.load(ctx, tree)
 	if err := read.err; err != nil {
 		f.bad = &api.Condition{

@@ -71,6 +71,9 @@ const (
 	ReasonUnsupported      Reason = "UnsupportedByEngine"
 	ReasonPolicyViolation  Reason = "PolicyViolation"
 	ReasonPolicyInvalid    Reason = "PolicyInvalid"
+
+	ReasonCertificateExpiring Reason = "CertificateExpiring"
+	ReasonCertificateRejected Reason = "CertificateRejected"
 )
 
 // Condition types.

@@ -235,6 +235,14 @@ func stackReasons() []Explanation { //nolint:funlen // one row for each reason
 			"PolicyInvalid", "The policy file can't be used; the last good policy stays in force.",
 			"Correct what the message says: `ktrdr-agent check` reads the file without a restart. Then `systemctl reload ktrdr-agent`.",
 		},
+		{
+			"CertificateExpiring", "The node's certificate ends soon and could not be renewed.",
+			"Mend the connection to the controller that the message names; the agent renews by itself.",
+		},
+		{
+			"CertificateRejected", "The node has no usable certificate, or the controller does not accept it. Containers run on, changes don't come.",
+			"Ask for a join token and run `ktrdr-agent join` on the node; check that its clock is right.",
+		},
 	}
 }
 

@@ -39,6 +39,10 @@ func owner(stack *api.Stack, c *api.Container) ownership {
 	return foreign
 }
 
+// Owns tells whether a container is the stack's: made or adopted by the agent, or to be
+// adopted.
+func Owns(stack *api.Stack, c *api.Container) bool { return owner(stack, c) != foreign }
+
 // indexContainers sorts only what is of the stack's project: a node has many stacks.
 func (b *builder) indexContainers() {
 	project := map[string]*api.Container{}

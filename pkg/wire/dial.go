@@ -25,6 +25,8 @@ type Client struct {
 	TLS func() (*tls.Config, error)
 	// Token is an operator's token, for who has no certificate; empty for none.
 	Token string
+	// Options are added to those of Dial and win over them.
+	Options []grpc.DialOption
 }
 
 // Dial returns a connection that connects when it is used first, and again with a back-off
@@ -50,6 +52,7 @@ func Dial(c Client) (*grpc.ClientConn, error) {
 	if c.Token != "" {
 		options = append(options, grpc.WithPerRPCCredentials(bearer(c.Token)))
 	}
+	options = append(options, c.Options...)
 	conn, err := grpc.NewClient("dns:///"+c.Target, options...)
 	if err != nil {
 		return nil, fmt.Errorf("dial controller %s: %w", c.Target, err)

@@ -200,6 +200,28 @@ func TestStrangersKeepNoNodeOut(t *testing.T) {
 	}
 }
 
+func TestConnectionsAreLimited(t *testing.T) {
+	limits := wire.DefaultPortLimits()
+	limits.Connections = 3
+	f := serve(t, limits)
+	b := node(t, f.authority, "b")
+	first := f.dial(t, wire.ClientTLS(b))
+	must(t, check(t, first))
+	for range 2 {
+		must(t, check(t, f.dial(t, wire.ClientTLS(b))))
+	}
+	last := f.dial(t, wire.ClientTLS(b))
+	if err := check(t, last); err == nil {
+		t.Error("a fourth connection was let in")
+	}
+	must(t, first.Close())
+	for deadline := time.Now().Add(20 * time.Second); check(t, last) != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the place of a connection that was closed is not free")
+		}
+	}
+}
+
 func TestServerIdentityIsReplacedWhileOpen(t *testing.T) {
 	f := serve(t, wire.DefaultPortLimits())
 	before := f.dial(t, wire.ClientTLS(node(t, f.authority, "b")))

@@ -107,7 +107,9 @@ type Config struct {
 	Redact func(string) string
 	// Changed is called when State gives something new; nil for nobody.
 	Changed func(api.Link)
-	Log     *slog.Logger
+	// Failed gets why there is no connection, ErrRefused among it; nil for nobody.
+	Failed func(error)
+	Log    *slog.Logger
 	// Timing, zero for the defaults.
 	Timing Timing
 }

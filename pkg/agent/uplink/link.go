@@ -20,6 +20,8 @@ import (
 type Link struct {
 	cfg   Config
 	runID string
+	// hurry ends a pause.
+	hurry chan struct{}
 
 	mu        sync.Mutex
 	state     api.Link
@@ -48,7 +50,7 @@ func New(cfg Config) (*Link, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Timing = cfg.Timing.withDefaults()
-	l := &Link{cfg: cfg, runID: rand.Text(), endpoints: slices.Clone(cfg.Endpoints)}
+	l := &Link{cfg: cfg, runID: rand.Text(), hurry: make(chan struct{}, 1), endpoints: slices.Clone(cfg.Endpoints)}
 	if rev, ok := cfg.Source.InForce(); ok {
 		l.inForce = []source.Revision{rev}
 	}
@@ -60,6 +62,29 @@ func (l *Link) State() api.Link {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state
+}
+
+// Endpoints are the controllers that are tried: those of the configuration, then those
+// that controllers told.
+func (l *Link) Endpoints() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.endpoints)
+}
+
+// errRenewed ends a stream whose certificate was replaced.
+var errRenewed = errors.New("the certificate was renewed")
+
+// Reconnect ends the present stream, so that the next one shows a new certificate, and a
+// pause between attempts.
+func (l *Link) Reconnect() {
+	l.mu.Lock()
+	s := l.session
+	l.mu.Unlock()
+	if s != nil {
+		s.cancel(errRenewed)
+	}
+	ring(l.hurry)
 }
 
 // Run keeps a connection until ctx ends. It waits for all that it started.
@@ -86,9 +111,19 @@ func (l *Link) try(ctx context.Context, next, failures int) int {
 		failures = 1
 	}
 	l.lost(endpoint, err)
+	if l.cfg.Failed != nil {
+		l.cfg.Failed(err)
+	}
 	pause := l.pause(failures)
 	l.cfg.Log.WarnContext(ctx, "no connection to the controller", "endpoint", endpoint, "err", err, "retry_in", pause)
-	_ = sleep(ctx, pause)
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-l.hurry:
+		return 0
+	case <-timer.C:
+	}
 	return failures
 }
 

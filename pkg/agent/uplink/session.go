@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +24,7 @@ const queued = 32
 // session is one stream.
 type session struct {
 	link   *Link
-	stream grpc.BidiStreamingClient[ktrdrv1.AgentMessage, ktrdrv1.ControllerMessage]
+	stream agentStream
 	// urgent goes before output.
 	urgent, output chan *ktrdrv1.AgentMessage
 	interval       time.Duration
@@ -32,12 +33,25 @@ type session struct {
 	judged         chan struct{}
 	// ended is closed when nothing is sent any more.
 	ended    chan struct{}
+	cancel   context.CancelCauseFunc
 	answers  *answers
 	commands *commands
 
 	mu sync.Mutex
 	// told is the last verdict that was sent; a new slice makes it count no more.
 	told verdict
+}
+
+type agentStream = grpc.BidiStreamingClient[ktrdrv1.AgentMessage, ktrdrv1.ControllerMessage]
+
+func newSession(l *Link, stream agentStream, cancel context.CancelCauseFunc) *session {
+	s := &session{
+		link: l, stream: stream, cancel: cancel, ended: make(chan struct{}), answers: newAnswers(),
+		urgent: make(chan *ktrdrv1.AgentMessage, queued), output: make(chan *ktrdrv1.AgentMessage, queued),
+		statusAcks: make(chan uint64, 1), eventAcks: make(chan uint64, 1), judged: make(chan struct{}, 1),
+	}
+	s.commands = newCommands(s)
+	return s
 }
 
 // connect opens a stream and serves it until it ends. It returns how long the stream was
@@ -54,11 +68,7 @@ func (l *Link) connect(ctx context.Context, endpoint string) (time.Duration, err
 	if err != nil {
 		return 0, explain(ctx, err)
 	}
-	s := &session{
-		link: l, stream: stream, urgent: make(chan *ktrdrv1.AgentMessage, queued), output: make(chan *ktrdrv1.AgentMessage, queued),
-		statusAcks: make(chan uint64, 1), eventAcks: make(chan uint64, 1), judged: make(chan struct{}, 1), ended: make(chan struct{}), answers: newAnswers(),
-	}
-	s.commands = newCommands(s)
+	s := newSession(l, stream, cancel)
 	welcome, err := s.greet(ctx, cancel)
 	if err != nil {
 		return 0, explain(ctx, err)
@@ -67,6 +77,9 @@ func (l *Link) connect(ctx context.Context, endpoint string) (time.Duration, err
 	err = s.serve(ctx, cancel, endpoint, welcome)
 	return time.Since(began), explain(ctx, err)
 }
+
+// ErrRefused says that a controller does not accept the node's certificate.
+var ErrRefused = errors.New("the controller refuses this node's certificate")
 
 // explain prefers why a stream was given up to what that looks like.
 func explain(ctx context.Context, err error) error {
@@ -88,7 +101,10 @@ func explain(ctx context.Context, err error) error {
 	case codes.Unavailable:
 		text = "the controller can't be reached"
 	case codes.Unauthenticated, codes.PermissionDenied:
-		text = "the controller refuses this node's certificate: was the node removed? join it again with ktrdr-agent join"
+		return fmt.Errorf("%w: %s: %s", ErrRefused, st.Code(), st.Message())
+	}
+	if strings.Contains(st.Message(), "remote error: tls: ") {
+		return fmt.Errorf("%w: %s", ErrRefused, st.Message())
 	}
 	return fmt.Errorf("%s: %s: %s", text, st.Code(), st.Message())
 }

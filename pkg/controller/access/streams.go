@@ -19,6 +19,9 @@ type lostError struct{ status error }
 // Error is the text of the status.
 func (e *lostError) Error() string { return e.status.Error() }
 
+// GRPCStatus is what a handler may answer with.
+func (e *lostError) GRPCStatus() *status.Status { return status.Convert(e.status) }
+
 // streams are open. A call is over before its caller's access can end; a stream is not.
 type streams struct {
 	mu   sync.Mutex
@@ -102,6 +105,9 @@ func (g *Guard) Recheck(ctx context.Context) {
 		if !asked {
 			a.now, a.err = g.lookup(ctx, c.caller)
 			answers[c.caller] = a
+		}
+		if status.Code(a.err) == codes.Unavailable {
+			return // each question would take as long as this one
 		}
 		if why := lostBy(a.now, a.err, c.rule); why != nil {
 			g.log.InfoContext(ctx, "stream ended because its caller lost access", slog.String("who", c.caller.String()), slog.String("what", c.what))
