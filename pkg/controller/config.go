@@ -32,7 +32,8 @@ type Config struct {
 	StateDir string `yaml:"stateDir"`
 	// Etcd is the store. Default: embedded.
 	Etcd EtcdConfig `yaml:"etcd"`
-	// Repository of the desired state. Default: hosted, branch main.
+	// Repository of the desired state: hosted here, or a remote one that is followed. Default:
+	// hosted, branch main.
 	Repository RepositoryConfig `yaml:"repository"`
 	// Metrics is the address of /healthz, /readyz and /metrics. Default 127.0.0.1:9181; ""
 	// turns them off.
@@ -75,6 +76,7 @@ type ExternalConfig struct {
 // RepositoryConfig names one repository.
 type RepositoryConfig struct {
 	Hosted *HostedConfig `yaml:"hosted"`
+	Follow *FollowConfig `yaml:"follow"`
 }
 
 // HostedConfig keeps the repository here; git pushes to the controller.
@@ -162,10 +164,27 @@ func (c *Config) Validate() error {
 	} else if filepath.IsAbs(c.StateDir) {
 		errs = append(errs, c.store().Validate())
 	}
-	if c.Etcd.External != nil && c.Repository.Hosted != nil {
-		errs = append(errs, errors.New("repository.hosted: the repository is on this machine only, so there can be one controller: use etcd.embedded"))
+	errs = append(errs, c.Repository.validate())
+	if c.Etcd.External != nil && c.Repository.Follow == nil {
+		errs = append(errs, errors.New("repository: a hosted one is on this machine only, so there can be one controller: use etcd.embedded, or repository.follow"))
 	}
 	return errors.Join(errs...)
+}
+
+func (r *RepositoryConfig) validate() error {
+	switch f := r.Follow; {
+	case f == nil:
+		return nil
+	case r.Hosted != nil:
+		return errors.New("repository: set only one of repository.hosted and repository.follow")
+	case f.URL == "":
+		return errors.New("repository.follow.url: required")
+	case f.PollInterval != 0 && f.PollInterval < time.Second:
+		return fmt.Errorf("repository.follow.pollInterval: %s is less than 1s", f.PollInterval)
+	case f.WebhookSecretFile != "" && !filepath.IsAbs(f.WebhookSecretFile):
+		return fmt.Errorf("repository.follow.webhookSecretFile: %q must be an absolute path", f.WebhookSecretFile)
+	}
+	return nil
 }
 
 // store is the configuration of the store.

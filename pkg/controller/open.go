@@ -41,7 +41,9 @@ type Controller struct {
 	store     *store.Store
 	session   *store.Session
 	guard     *access.Guard
-	repo      *repo.Hosted
+	repo      repository
+	hosted    *repo.Hosted // nil when a remote repository is followed
+	follower  *follower    // nil when the repository is hosted
 	shelf     *slicing.Shelf
 	hub       *hub.Hub
 	ledger    *fleet.Ledger
@@ -52,6 +54,13 @@ type Controller struct {
 	metrics   *telemetry.ControllerMetrics
 
 	closers []func() error
+}
+
+// repository is what both kinds have.
+type repository interface {
+	fleet.Repository
+	Prune(keep ...string) error
+	Close() error
 }
 
 // open opens everything in the order in which one thing needs the other. After an error what
@@ -158,20 +167,42 @@ func (c *Controller) head(ctx context.Context) (string, error) {
 }
 
 func (c *Controller) openRepository(ctx context.Context) error {
+	if follow := c.cfg.Repository.Follow; follow != nil {
+		if err := c.openFollowed(ctx, follow); err != nil {
+			return err
+		}
+		c.onClose(c.repo.Close)
+		return nil
+	}
 	hosted := c.cfg.Repository.Hosted
 	if hosted == nil {
 		hosted = &HostedConfig{}
 	}
 	var err error
-	c.repo, err = repo.OpenHosted(ctx, repo.HostedConfig{
+	c.hosted, err = repo.OpenHosted(ctx, repo.HostedConfig{
 		Dir: filepath.Join(c.cfg.StateDir, "repository"), Branch: hosted.Branch, AllowForce: hosted.AllowForce,
 		Gate: c.gate, Head: c.head, Authorize: authorize, Logger: c.log,
 	})
 	if err != nil {
 		return err
 	}
+	c.repo = c.hosted
 	c.onClose(c.repo.Close)
 	return nil
+}
+
+// look asks a followed repository now; nil for a hosted one.
+func (c *Controller) look() func(context.Context) error {
+	if c.follower == nil {
+		return nil
+	}
+	return c.follower.look
+}
+
+// isRefusal tells that the gate said no.
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[*repo.Refusal](err)
+	return ok
 }
 
 func (c *Controller) openFleet() error {
@@ -195,7 +226,7 @@ func (c *Controller) openFleet() error {
 	}
 	c.fleet = fleet.New(fleet.Config{
 		Version: api.Version, Store: c.store, Hub: c.hub, Shelf: c.shelf, Ledger: c.ledger, Driver: c.driver,
-		Gate: c.gate, Repo: c.repo, Problems: c.problems, Log: c.log,
+		Gate: c.gate, Repo: c.repo, Look: c.look(), Problems: c.problems, Log: c.log,
 	})
 	c.enroll = enroll.New(enroll.Config{Store: c.store, Authority: c.authority.Load, Endpoints: endpoints, Recheck: c.guard.Recheck, Log: c.log})
 	return nil

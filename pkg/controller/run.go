@@ -81,6 +81,9 @@ func (c *Controller) run(ctx context.Context, reload <-chan struct{}) error {
 	g.Go(func() error { return c.ledger.Watch(life, c.store) })
 	g.Go(func() error { return c.driver.Run(life) })
 	g.Go(func() error { c.guard.Watch(life); return nil })
+	if c.follower != nil {
+		g.Go(func() error { return c.follow(life) })
+	}
 	g.Go(func() error {
 		c.identity.Keep(life, reload, c.issue, func(err error) { c.log.ErrorContext(life, "certificate is not renewed", "err", err) })
 		return nil
@@ -152,10 +155,20 @@ func (c *Controller) grpcServer() *grpc.Server {
 }
 
 func (c *Controller) httpServer() *http.Server {
-	handler := web.Handler(web.Config{
-		Guard: c.guard, Git: c.repo, Log: c.log,
+	cfg := web.Config{
+		Guard:   c.guard,
 		Targets: &web.Targets{Nodes: func() []hub.Node { return c.hub.News(0).Nodes }, Shelf: c.shelf, Log: c.log},
-	})
+	}
+	if c.hosted != nil {
+		cfg.Git = c.hosted
+	}
+	if f := c.cfg.Repository.Follow; f != nil && f.WebhookSecretFile != "" {
+		cfg.Hook = &web.Hook{SecretFile: f.WebhookSecretFile, Ring: c.follower.Ring}
+		if err := cfg.Hook.Check(); err != nil {
+			c.log.Error("webhooks are refused", "err", err)
+		}
+	}
+	handler := web.Handler(cfg)
 	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: readHeader, IdleTimeout: idle, MaxHeaderBytes: maxHeader,
 		// What clients do wrong is theirs to see; the handlers log what concerns us.

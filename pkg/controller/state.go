@@ -23,6 +23,11 @@ func (c *Controller) problems() []api.Condition {
 			Message: fmt.Sprintf("the fleet's authority ends on %s and every certificate with it: replace it, see docs/operations.md", authority.NotAfter().Format(time.DateOnly)),
 		})
 	}
+	if c.follower != nil {
+		if p := c.follower.problem(); p != nil {
+			out = append(out, *p)
+		}
+	}
 	return out
 }
 

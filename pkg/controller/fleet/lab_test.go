@@ -27,6 +27,7 @@ import (
 	"ktrdr.io/fleet/pkg/controller/agenttest"
 	"ktrdr.io/fleet/pkg/controller/fleet"
 	"ktrdr.io/fleet/pkg/controller/hub"
+	"ktrdr.io/fleet/pkg/controller/rollout"
 	"ktrdr.io/fleet/pkg/controller/slicing"
 	"ktrdr.io/fleet/pkg/controller/store"
 	"ktrdr.io/fleet/pkg/source"
@@ -57,6 +58,7 @@ type lab struct {
 	hub       *hub.Hub
 	ledger    *fleet.Ledger
 	trees     *trees
+	shelf     *slicing.Shelf
 	admin     *pki.Credentials
 }
 
@@ -108,6 +110,7 @@ func newLab(t testing.TB) *lab {
 	l.session, err = l.store.OpenSession(t.Context(), store.Controller{ID: "c1", StartedAt: time.Now()})
 	must(t, err)
 	shelf := slicing.NewShelf(l.trees)
+	l.shelf = shelf
 	l.hub, err = hub.New(hub.Config{Controller: "c1", Version: "test", Shelf: shelf, Memory: l.session, Caller: caller, Log: log, StatusInterval: 10 * time.Millisecond})
 	must(t, err)
 	l.ledger = fleet.NewLedger(log)
@@ -277,4 +280,18 @@ func state(changes map[string]string) map[string]string {
 	}
 	maps.Copy(files, changes)
 	return files
+}
+
+// targetsOf gives all nodes a revision.
+func targetsOf(t testing.TB, l *lab, revision string) map[string]rollout.Target {
+	t.Helper()
+	tree, err := l.shelf.Tree(t.Context(), revision)
+	must(t, err)
+	digests, err := tree.Digests(t.Context())
+	must(t, err)
+	out := map[string]rollout.Target{}
+	for node, digest := range digests {
+		out[node] = rollout.Target{Revision: revision, Digest: digest}
+	}
+	return out
 }

@@ -193,6 +193,9 @@ func (s *Service) failed(ctx context.Context, doing string, err error) error {
 	if problems, ok := errors.AsType[*desired.Error](err); ok {
 		return refusedStatus(refuse(problems.Problems))
 	}
+	if lines, ok := errors.AsType[*repo.Refusal](err); ok {
+		return refusedStatus(&refusal{Refusal: lines})
+	}
 	switch {
 	case errors.Is(err, repo.ErrUnknownRevision):
 		return status.Errorf(codes.NotFound, "%s: %s", doing, err)

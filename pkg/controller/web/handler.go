@@ -1,7 +1,6 @@
 package web
 
 import (
-	"log/slog"
 	"net/http"
 	"strings"
 
@@ -20,7 +19,6 @@ type Config struct {
 	Targets *Targets
 	// Hook is told of pushes to a followed repository; nil for a hosted one.
 	Hook *Hook
-	Log  *slog.Logger
 }
 
 // Handler routes requests.
