@@ -5,26 +5,27 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"ktrdr.io/fleet/pkg/controller/repo"
+	"ktrdr.io/fleet/pkg/desired/edit"
+	"ktrdr.io/fleet/pkg/source"
 )
 
 // TestPushesAtOnce accepts one after the other; those that are late are told to fetch.
 func TestPushesAtOnce(t *testing.T) {
 	s, _ := filled(t, nil)
-	var running, most int
-	var mu sync.Mutex
+	var running, most atomic.Int32
+	var first sync.Once
 	s.gate.check = func(context.Context, repo.Push, func(string)) error {
-		mu.Lock()
-		running++
-		most = max(most, running)
-		mu.Unlock()
-		time.Sleep(20 * time.Millisecond) // time for another one to come in, were it let
-		mu.Lock()
-		running--
-		mu.Unlock()
+		if n := running.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		// Time for all others to come in, were they let.
+		first.Do(func() { time.Sleep(2 * time.Second) })
+		running.Add(-1)
 		return nil
 	}
 	const pushers = 5
@@ -51,8 +52,8 @@ func TestPushesAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	commits, err := s.repo.History(t.Context(), repo.HistoryQuery{})
-	if err != nil || len(commits) != pushers+1 || most != 1 {
-		t.Errorf("%d commits, at most %d checks at once, %v", len(commits), most, err)
+	if err != nil || len(commits) != pushers+1 || most.Load() != 1 {
+		t.Errorf("%d commits, at most %d checks at once, %v", len(commits), most.Load(), err)
 	}
 	for i, push := range s.gate.pushes()[1:] {
 		if push.Old != s.gate.pushes()[i].New {
@@ -76,6 +77,11 @@ func TestPusherGoesAway(t *testing.T) {
 	if err := <-ended; err == nil {
 		t.Error("the check goes on without a pusher")
 	}
+	// A change has to wait for its turn: after it the push has come to its end.
+	nothing := repo.Change{Edit: func(context.Context, source.Tree) ([]edit.Edit, string, error) { return nil, "", nil }}
+	if head, err := s.repo.Change(t.Context(), nothing); err != nil || head.ID != first || s.head() != first {
+		t.Fatalf("a push whose pusher left during the check was accepted: %+v, %v", head, err)
+	}
 	// While the rollout is watched the push counts.
 	s.gate.check = nil
 	s.gate.watch = func(ctx context.Context, _ string, progress func(string)) error {
@@ -83,9 +89,6 @@ func TestPusherGoesAway(t *testing.T) {
 		<-ctx.Done()
 		ended <- ctx.Err()
 		return ctx.Err()
-	}
-	if s.head() != first {
-		t.Fatal("a push whose pusher left during the check was accepted")
 	}
 	kill(t, w, began)
 	if err := <-ended; err == nil {
