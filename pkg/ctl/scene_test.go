@@ -53,6 +53,14 @@ func (f *fleet) play(scene string) error {
 		r.SetNodeCondition("secrets-token-connect", &api.Condition{
 			Type: api.ConditionWarning, Status: true, Reason: api.ReasonTokenExpiring, Object: "connect", Message: "the token expires in 9 days",
 		})
+	case "linked", "unlinked":
+		engine()
+		r.Planned("core", corePlan(nil), 0)
+		link := api.Link{Connected: true, Endpoint: "controller.example:8443", Controller: "c1", Since: time.Now()}
+		if scene == "unlinked" {
+			link = api.Link{Endpoint: "controller.example:8443", Since: time.Now(), LastError: "refused\x1b[2J"}
+		}
+		r.SetLink(link)
 	case "loaded":
 		engine()
 		r.SetEngine(api.Engine{Reachable: true})

@@ -42,7 +42,31 @@ func nodeLines(st *api.NodeStatus) []string {
 	if !st.Ready {
 		ready = "  " + busy("not ready")
 	}
-	return []string{fmt.Sprintf("%s  %s  %s  agent %s%s", bold("node "+oneLine(st.Node)), revision, engineText(st), dash(st.Version), ready)}
+	lines := []string{fmt.Sprintf("%s  %s  %s  agent %s%s", bold("node "+oneLine(st.Node)), revision, engineText(st), dash(st.Version), ready)}
+	if st.Link != nil {
+		lines = append(lines, linkText(st))
+	}
+	return lines
+}
+
+// linkText says how the connection to the controller is.
+func linkText(st *api.NodeStatus) string {
+	l := st.Link
+	where := "controller " + dash(oneLine(l.Endpoint))
+	if l.Controller != "" {
+		where += " (" + oneLine(l.Controller) + ")"
+	}
+	age := ""
+	if !l.Since.IsZero() {
+		age = " for " + since(st.Time, l.Since)
+	}
+	switch {
+	case l.Connected:
+		return where + "  connected" + age
+	case l.LastError == "":
+		return where + "  " + busy("connecting")
+	}
+	return where + "  " + busy("not connected"+age) + ": " + oneLine(l.LastError)
 }
 
 // engineText says what is known of the engine. An agent that has just started knows nothing

@@ -30,6 +30,8 @@ type Link struct {
 	verdict   verdict
 	// inForce are the last two revisions that were accepted, the newest first.
 	inForce []source.Revision
+	// renewals counts the certificates that Reconnect was called for.
+	renewals int
 	// kept is the number of the newest event that a controller has.
 	kept uint64
 }
@@ -79,6 +81,7 @@ var errRenewed = errors.New("the certificate was renewed")
 // pause between attempts.
 func (l *Link) Reconnect() {
 	l.mu.Lock()
+	l.renewals++
 	s := l.session
 	l.mu.Unlock()
 	if s != nil {

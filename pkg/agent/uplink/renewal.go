@@ -124,7 +124,7 @@ func (r *Renewal) renew(ctx context.Context, c *pki.Credentials) time.Duration {
 			r.Log.InfoContext(ctx, "certificate renewed", "endpoint", endpoint)
 			r.Report(nil)
 			r.Renewed()
-			return 0
+			return r.Retry // not at once: one with a short life would be renewed all the time
 		}
 		if ctx.Err() != nil {
 			return 0

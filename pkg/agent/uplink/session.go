@@ -32,8 +32,10 @@ type session struct {
 	eventAcks      chan uint64
 	judged         chan struct{}
 	// ended is closed when nothing is sent any more.
-	ended    chan struct{}
-	cancel   context.CancelCauseFunc
+	ended  chan struct{}
+	cancel context.CancelCauseFunc
+	// renewals is what the link counted when the stream began.
+	renewals int
 	answers  *answers
 	commands *commands
 
@@ -57,6 +59,9 @@ func newSession(l *Link, stream agentStream, cancel context.CancelCauseFunc) *se
 // connect opens a stream and serves it until it ends. It returns how long the stream was
 // of use; the error is never nil.
 func (l *Link) connect(ctx context.Context, endpoint string) (time.Duration, error) {
+	l.mu.Lock()
+	renewals := l.renewals
+	l.mu.Unlock()
 	conn, err := l.cfg.Dial(endpoint)
 	if err != nil {
 		return 0, err
@@ -69,6 +74,7 @@ func (l *Link) connect(ctx context.Context, endpoint string) (time.Duration, err
 		return 0, explain(ctx, err)
 	}
 	s := newSession(l, stream, cancel)
+	s.renewals = renewals
 	welcome, err := s.greet(ctx, cancel)
 	if err != nil {
 		return 0, explain(ctx, err)
@@ -145,6 +151,9 @@ func (s *session) serve(ctx context.Context, cancel context.CancelCauseFunc, end
 	s.link.learn(w.GetEndpoints())
 	s.link.change(func() {
 		s.link.session = s
+		if s.link.renewals != s.renewals {
+			cancel(errRenewed)
+		}
 		s.link.kept = max(s.link.kept, w.GetEventsSeen())
 		s.link.state = api.Link{Connected: true, Endpoint: endpoint, Controller: clean(w.GetController(), maxName), Since: time.Now()}
 	})
