@@ -22,6 +22,8 @@ const usage = `ktrdr-agent makes the Docker engine of this node match the desire
   ktrdr-agent prepare [--config /etc/ktrdr/agent.yaml]  mount the memory for secrets; as root, before run
   ktrdr-agent check [--config /etc/ktrdr/agent.yaml]    check the configuration and policy files and exit
   ktrdr-agent doctor [--canary]                         check the machine; before an agent runs on it
+  ktrdr-agent join CONTROLLER --token-file FILE         become a node of the fleet of https://host:port; --dry-run only checks
+  ktrdr-agent leave                                     stop the agent and remove its certificate; containers run on
   ktrdr-agent version                                   print the version
 `
 
@@ -37,6 +39,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	switch args[0] {
 	case "run", "check", "prepare":
 		return configured(args[0], args[1:], stderr)
+	case "join", "leave":
+		return membership(args[0], args[1:], stdin, stdout, stderr)
 	case "doctor":
 		return examine(args[1:], stdout, stderr)
 	case "version", "--version":

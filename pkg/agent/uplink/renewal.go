@@ -163,6 +163,6 @@ func (r *Renewal) ask(ctx context.Context, endpoint string) error {
 func rejected(why string) *api.Condition {
 	return &api.Condition{
 		Type: api.ConditionDegraded, Status: true, Reason: api.ReasonCertificateRejected,
-		Message: why + "; containers run on, repairs go on, changes don't come: ask for a join token (ktrdrctl node join) and run ktrdr-agent join",
+		Message: why + "; containers run on, repairs go on, changes don't come: ask for a join token (ktrdrctl node join-token) and run ktrdr-agent join",
 	}
 }

@@ -16,6 +16,8 @@ type Credentials struct {
 	Identity    Identity
 	Certificate tls.Certificate
 	Authorities *x509.CertPool
+
+	pins []Pin
 }
 
 // newCredentials puts together what belongs together, whatever the time is.
@@ -40,8 +42,15 @@ func newCredentials(key crypto.Signer, chain, roots []*x509.Certificate) (*Crede
 	for _, c := range chain {
 		cert.Certificate = append(cert.Certificate, c.Raw)
 	}
-	return &Credentials{Identity: id, Certificate: cert, Authorities: pool(roots)}, nil
+	all := &Credentials{Identity: id, Certificate: cert, Authorities: pool(roots)}
+	for _, root := range roots {
+		all.pins = append(all.pins, pinOf(root))
+	}
+	return all, nil
 }
+
+// Trusts tells whether an authority is among those that are trusted.
+func (c *Credentials) Trusts(pin Pin) bool { return slices.Contains(c.pins, pin) }
 
 // NotAfter is when the certificate ends.
 func (c *Credentials) NotAfter() time.Time { return c.Certificate.Leaf.NotAfter }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
 	"testing"
@@ -44,6 +45,7 @@ type Controller struct {
 	mu    sync.Mutex
 	fault Fault
 	heard Heard
+	skew  time.Duration
 	state state
 	// tap has every message of agents as it came over the wire.
 	tap []byte
@@ -119,14 +121,32 @@ func (c *Controller) Up(t testing.TB) {
 		}
 		return nil
 	})
+	web := &http.Server{Handler: http.HandlerFunc(c.answerHTTP), ReadHeaderTimeout: Patience}
+	g.Go(func() error {
+		if err := web.Serve(port.HTTP()); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
 	c.stop = sync.OnceFunc(func() {
 		rpc.Stop()
+		_ = web.Close()
 		cancel()
 		if err := g.Wait(); err != nil {
 			t.Errorf("serve the controller: %v", err)
 		}
 	})
 }
+
+// answerHTTP answers as if it were healthy, with the time of the controller's clock.
+func (c *Controller) answerHTTP(w http.ResponseWriter, _ *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w.Header().Set("Date", time.Now().Add(c.skew).UTC().Format(http.TimeFormat))
+}
+
+// SetSkew makes the controller's clock wrong for HTTP.
+func (c *Controller) SetSkew(d time.Duration) { c.change(func(*state) { c.skew = d }) }
 
 // Down stops the controller; connections are cut.
 func (c *Controller) Down() { c.stop() }

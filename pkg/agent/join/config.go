@@ -1,0 +1,98 @@
+package join
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// writeConfig replaces node and source in the configuration file, and keeps everything
+// else as it is written there. What it makes is read back before it counts.
+func (r *run) writeConfig(context.Context) error {
+	before, err := os.ReadFile(r.ConfigFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	endpoints := []string{r.target}
+	for _, e := range r.settings.Endpoints {
+		if !slices.Contains(endpoints, e) {
+			endpoints = append(endpoints, e)
+		}
+	}
+	text := configure(string(before), r.token.Node, endpoints, r.settings.CredentialsDir)
+	if text == string(before) {
+		r.say("%s is as it should be", r.ConfigFile)
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(r.ConfigFile), 0o755); err != nil { //nolint:gosec // /etc/ktrdr holds no secret by itself
+		return fmt.Errorf("make the folder of the configuration: %w", err)
+	}
+	if r.exists {
+		copied := r.ConfigFile + ".before-" + time.Now().UTC().Format("20060102T150405Z")
+		if err := os.WriteFile(copied, before, 0o600); err != nil {
+			return fmt.Errorf("keep a copy of the configuration: %w", err)
+		}
+		r.say("the configuration as it was is in %s", copied)
+	}
+	tmp := r.ConfigFile + ".new"
+	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	defer os.Remove(tmp) //nolint:errcheck // gone when all went well
+	got, err := r.Read(tmp)
+	if err != nil || got.Node != r.token.Node || len(got.Endpoints) == 0 {
+		return fmt.Errorf("%s can't be changed by this program; set node: %s and source.controller.endpoints: [%s] by hand and run join again: %w",
+			r.ConfigFile, r.token.Node, strings.Join(endpoints, ", "), err)
+	}
+	if err := os.Rename(tmp, r.ConfigFile); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	r.say("%s follows the controller", r.ConfigFile)
+	return nil
+}
+
+// configure returns a configuration with another node and source. A top-level key reaches
+// to the next line that begins with another one; comments and everything else stay.
+func configure(text, node string, endpoints []string, credentials string) string {
+	source := "source:\n  controller:\n    endpoints:\n"
+	for _, e := range endpoints {
+		source += "      - " + quote(e) + "\n"
+	}
+	source += "    credentialsDir: " + quote(credentials) + "\n"
+	out := replaceKey(text, "source", source)
+	return replaceKey(out, "node", "node: "+quote(node)+"\n")
+}
+
+func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+
+func replaceKey(text, key, block string) string {
+	var out strings.Builder
+	inside, done := false, false
+	for line := range strings.SplitAfterSeq(text, "\n") {
+		top := line != "" && !strings.ContainsAny(line[:1], " \t\r\n#-")
+		if top {
+			inside = strings.HasPrefix(line, key+":")
+		}
+		switch {
+		case inside && top && !done:
+			out.WriteString(block)
+			done = true
+		case inside && (top || !strings.HasPrefix(line, "#") && strings.TrimSpace(line) != ""):
+		default:
+			out.WriteString(line)
+		}
+	}
+	if !done {
+		if text := out.String(); text != "" && !strings.HasSuffix(text, "\n") {
+			out.WriteString("\n")
+		}
+		out.WriteString(block)
+	}
+	return out.String()
+}
