@@ -60,12 +60,13 @@ func (r *run) writeConfig(context.Context) error {
 // configure returns a configuration with another node and source. A top-level key reaches
 // to the next line that begins with another one; comments and everything else stay.
 func configure(text, node string, endpoints []string, credentials string) string {
-	source := "source:\n  controller:\n    endpoints:\n"
+	var source strings.Builder
+	source.WriteString("source:\n  controller:\n    endpoints:\n")
 	for _, e := range endpoints {
-		source += "      - " + quote(e) + "\n"
+		source.WriteString("      - " + quote(e) + "\n")
 	}
-	source += "    credentialsDir: " + quote(credentials) + "\n"
-	out := replaceKey(text, "source", source)
+	source.WriteString("    credentialsDir: " + quote(credentials) + "\n")
+	out := replaceKey(text, "source", source.String())
 	return replaceKey(out, "node", "node: "+quote(node)+"\n")
 }
 

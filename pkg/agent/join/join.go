@@ -170,7 +170,7 @@ func (r *run) readCertificate(context.Context) error {
 	case err != nil && !r.Force:
 		return fmt.Errorf("the credentials that are there can't be read; --force replaces them: %w", err)
 	case err != nil:
-		return nil
+		return nil //nolint:nilerr // what can't be read is replaced
 	}
 	own := c.Identity.Kind == pki.Node && c.Identity.Name == r.token.Node && time.Now().Before(c.NotAfter()) && c.Trusts(r.token.Pin)
 	switch {

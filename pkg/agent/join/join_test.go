@@ -113,9 +113,15 @@ func TestFailuresLeaveNothingBehind(t *testing.T) {
 			t.Helper()
 			r.Token = token(t, uplinktest.Start(t), "b")
 		}, []string{"not the controller that made the token"}},
-		"clock":     {func(_ *testing.T, c *uplinktest.Controller, _ *machine, _ *join.Request) { c.SetSkew(-10 * time.Minute) }, []string{"clock", "timedatectl"}},
-		"engine":    {func(_ *testing.T, _ *uplinktest.Controller, m *machine, _ *join.Request) { m.engine = errors.New("refused") }, []string{"systemctl status docker", "refused"}},
-		"no system": {func(_ *testing.T, _ *uplinktest.Controller, m *machine, _ *join.Request) { _ = os.RemoveAll(m.root + "/run") }, []string{"systemd does not run"}},
+		"clock": {func(_ *testing.T, c *uplinktest.Controller, _ *machine, _ *join.Request) {
+			c.SetSkew(-10 * time.Minute)
+		}, []string{"clock", "timedatectl"}},
+		"engine": {func(_ *testing.T, _ *uplinktest.Controller, m *machine, _ *join.Request) {
+			m.engine = errors.New("refused")
+		}, []string{"systemctl status docker", "refused"}},
+		"no system": {func(_ *testing.T, _ *uplinktest.Controller, m *machine, _ *join.Request) {
+			_ = os.RemoveAll(m.root + "/run")
+		}, []string{"systemd does not run"}},
 		"bad config": {func(t *testing.T, _ *uplinktest.Controller, m *machine, _ *join.Request) {
 			t.Helper()
 			m.put(t, "etc/ktrdr/agent.yaml", "nodes: b\n")
