@@ -7,5 +7,5 @@
 // every other source, commands go to a Backend. Without a controller it only tries to
 // reach one; nothing else of the agent waits for it.
 //
-// pkg/agent wires it.
+// docs/spec/uplink.md says what a node does and sends. pkg/agent wires it.
 package uplink
