@@ -57,7 +57,7 @@ func (s *session) deployByRepo(cmd *cobra.Command, c *client, f *changeFlags, t 
 	return s.changeClone(cmd, c, f, func(repo *clone) (edited, error) {
 		done := edited{subject: strings.Join(slices.Concat([]string{"deploy", t.stack}, t.services, t.nodes, []string{tag}), " ")}
 		for _, node := range nodes {
-			r, err := edit.SetTag(repo.dir, edit.Target{Stack: t.stack, Services: t.services, Node: node}, tag)
+			r, err := edit.SetTag(repo.dir, edit.Target{Stack: t.stack, Services: t.services, Node: node, Along: true}, tag)
 			if err == nil {
 				err = repo.take(r, &done)
 			}

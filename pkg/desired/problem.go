@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"ktrdr.io/fleet/pkg/desired/compose"
 	"ktrdr.io/fleet/pkg/desired/yamlpos"
@@ -19,11 +20,21 @@ type Error = compose.Error
 
 // report collects problems and warnings. It belongs to one goroutine.
 type report struct {
+	mu                 sync.Mutex // nodes are built beside each other
 	problems, warnings []Problem
 }
 
-func (r *report) add(problems ...Problem)  { r.problems = append(r.problems, problems...) }
-func (r *report) warn(warnings ...Problem) { r.warnings = append(r.warnings, warnings...) }
+func (r *report) add(problems ...Problem) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.problems = append(r.problems, problems...)
+}
+
+func (r *report) warn(warnings ...Problem) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.warnings = append(r.warnings, warnings...)
+}
 
 // addError takes over the problems of err; fallback says where any other error belongs.
 func (r *report) addError(err error, fallback Problem) {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"ktrdr.io/fleet/pkg/desired/yamlpos"
 )
@@ -152,18 +155,14 @@ func (v *validation) checkRoot() {
 func (v *validation) build(ctx context.Context, f *fleet) {
 	found := map[Problem][]string{}
 	users := map[string]int{}
-	for _, name := range keysOf(v.nodes) {
-		if ctx.Err() != nil {
-			return
-		}
-		n := v.nodes[name]
-		for _, stack := range n.stackNames() {
+	names := keysOf(v.nodes)
+	reports := v.buildAll(ctx, f, names)
+	for i, name := range names {
+		for _, stack := range v.nodes[name].stackNames() {
 			users[path.Join(stacksFolder, stack)]++
 		}
-		b := &nodeBuild{tree: v.tree, fleet: f, node: n, stacks: v.stacks, report: &report{}}
-		b.build(ctx)
-		v.report.warn(b.report.warnings...)
-		for _, p := range sorted(b.report.problems) {
+		v.report.warn(reports[i].warnings...)
+		for _, p := range sorted(reports[i].problems) {
 			found[p] = append(found[p], name)
 		}
 	}
@@ -174,6 +173,25 @@ func (v *validation) build(ctx context.Context, f *fleet) {
 		}
 		v.report.add(p)
 	}
+}
+
+// buildAll builds all nodes, as many at a time as there are processors, and returns what
+// was found for each.
+func (v *validation) buildAll(ctx context.Context, f *fleet, names []string) []report {
+	reports := make([]report, len(names))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, name := range names {
+		g.Go(func() error {
+			if ctx.Err() == nil {
+				b := &nodeBuild{tree: v.tree, fleet: f, node: v.nodes[name], stacks: v.stacks, report: &reports[i]}
+				b.build(ctx)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // what is wrong is in the reports
+	return reports
 }
 
 // checkUnplaced tells of stacks that no node has. Their Compose files can't be checked

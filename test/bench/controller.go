@@ -66,18 +66,22 @@ func (c *controller) context() string { return filepath.Join(c.home, "admin.yaml
 // twoPorts of loopback that nobody had a moment ago.
 func twoPorts(ctx context.Context) (first, second string, err error) {
 	var listen net.ListenConfig
-	var ports []string
-	for range 2 {
+	var held []net.Listener
+	defer func() {
+		for _, l := range held {
+			_ = l.Close() // they were only asked for their numbers
+		}
+	}()
+	var ports [2]string
+	for i := range ports {
 		l, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return "", "", err
 		}
-		defer l.Close() //nolint:errcheck // it was only asked for its number
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
+		held = append(held, l)
+		if _, ports[i], err = net.SplitHostPort(l.Addr().String()); err != nil {
 			return "", "", err
 		}
-		ports = append(ports, port)
 	}
 	return ports[0], ports[1], nil
 }

@@ -262,7 +262,7 @@ func (b *bench) pushes(ctx context.Context, c *controller, w *crowd, agents int)
 			return nil, err
 		}
 		took := time.Since(began)
-		fleet, err := api.GetFleet(ctx, &ktrdrv1.GetFleetRequest{})
+		fleet, err := api.GetFleet(ctx, &ktrdrv1.GetFleetRequest{Nodes: []string{fmt.Sprintf("n0000-%d", agents)}})
 		if err != nil {
 			return nil, err
 		}

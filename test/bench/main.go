@@ -45,7 +45,14 @@ type measure struct {
 
 func measures() []measure {
 	return []measure{
-		{"cold", coldStart}, {"noop", noOpRound}, {"chain", chain}, {"heal", heal}, {"edit", edit}, {"death", death}, {"shim", shim}, {"idle", idle},
+		{"cold", coldStart},
+		{"noop", noOpRound},
+		{"chain", chain},
+		{"heal", heal},
+		{"edit", edit},
+		{"death", death},
+		{"shim", shim},
+		{"idle", idle},
 		{"fleet", fleet},
 	}
 }

@@ -38,7 +38,7 @@ func scaling(r *ktrdrv1.ScaleRequest) command {
 
 func deploying(r *ktrdrv1.DeployRequest) command {
 	return command{why: r.GetWhy(), dryRun: r.GetDryRun(), edit: func(root string) (edit.Result, error) {
-		return edit.SetTag(root, edit.Target{Stack: r.GetStack(), Services: r.GetServices(), Node: r.GetNode()}, r.GetTag())
+		return edit.SetTag(root, edit.Target{Stack: r.GetStack(), Services: r.GetServices(), Node: r.GetNode(), Along: true}, r.GetTag())
 	}}
 }
 

@@ -164,16 +164,34 @@ func (m *mapper) treat(section, place string, value any) {
 	if !v.IsValid() {
 		return
 	}
-	for _, a := range m.exceptions[section] {
-		field, ok := fieldByKey(v, a.Path)
-		if !ok || empty(field) {
+	m.treatFields(m.exceptions[section], place, v)
+}
+
+// treatFields looks at the fields that are set, in embedded structs as well.
+func (m *mapper) treatFields(exceptions []Attribute, place string, v reflect.Value) {
+	if len(exceptions) == 0 || v.Kind() != reflect.Struct {
+		return
+	}
+	for i := range v.NumField() {
+		field := v.Field(i)
+		if empty(field) {
 			continue
 		}
-		at := place + "." + a.Path
-		if a.Treatment == Refused {
-			m.found.errorf(at, "is not supported: %s", a.Reason)
-		} else {
-			m.found.warnf(at, "has no effect: %s", a.Reason)
+		name, options, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+		if v.Type().Field(i).Anonymous && options == "inline" {
+			m.treatFields(exceptions, place, field)
+			continue
+		}
+		for _, a := range exceptions {
+			if a.Path != name {
+				continue
+			}
+			at := place + "." + a.Path
+			if a.Treatment == Refused {
+				m.found.errorf(at, "is not supported: %s", a.Reason)
+			} else {
+				m.found.warnf(at, "has no effect: %s", a.Reason)
+			}
 		}
 	}
 }
@@ -186,23 +204,4 @@ func empty(v reflect.Value) bool {
 	default:
 		return v.IsZero()
 	}
-}
-
-// fieldByKey finds the field of a YAML key, in embedded structs as well.
-func fieldByKey(v reflect.Value, key string) (reflect.Value, bool) {
-	if v.Kind() != reflect.Struct {
-		return reflect.Value{}, false
-	}
-	for i := range v.NumField() {
-		name, options, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
-		if name == key {
-			return v.Field(i), true
-		}
-		if v.Type().Field(i).Anonymous && options == "inline" {
-			if found, ok := fieldByKey(v.Field(i), key); ok {
-				return found, true
-			}
-		}
-	}
-	return reflect.Value{}, false
 }
