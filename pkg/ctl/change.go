@@ -106,7 +106,10 @@ func withProblems(err error) error {
 	}
 	lines := []string{refused.Error()}
 	for _, p := range refused.Problems {
-		lines = append(lines, "  "+oneLine(problemText(p)))
+		// Some messages hold the problems already.
+		if text := problemText(p); !strings.Contains(refused.Message, text) {
+			lines = append(lines, "  "+oneLine(text))
+		}
 	}
 	return errors.New(strings.Join(lines, "\n"))
 }

@@ -86,15 +86,14 @@ func (c *controller) aim(ctx context.Context, args, services, nodes []string) (a
 // sort puts words where they belong.
 func (t *aim) sort(d *document, words []string) error {
 	services, nodes := d.serviceNames(t.stack), d.nodeNames()
-	if stacks := d.stackNames(); !slices.Contains(stacks, t.stack) {
-		return fmt.Errorf("no node has a stack %q; there is %s\n  A stack that never ran: write --service and --node", t.stack, listed(stacks))
-	}
+	// Of a stack that no node has told of yet, the controller knows the services.
+	known := slices.Contains(d.stackNames(), t.stack)
 	for _, word := range words {
 		isService, isNode := slices.Contains(services, word), slices.Contains(nodes, word)
 		switch {
 		case isService && isNode:
 			return fmt.Errorf("%s is a service of %s and a node: write --service %s or --node %s", word, t.stack, word, word)
-		case isService:
+		case isService, !isNode && !known:
 			t.services = append(t.services, word)
 		case isNode:
 			t.nodes = append(t.nodes, word)

@@ -3,6 +3,7 @@ package ctl
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"charm.land/lipgloss/v2"
@@ -149,6 +151,7 @@ func (x *examination) end(err error) error {
 }
 
 func (x *examination) table() string {
+	slices.SortStableFunc(x.rows, func(a, b checkDoc) int { return cmp.Compare(a.Node, b.Node) })
 	var rows [][]string
 	count := map[api.CheckResult]int{}
 	headers := []string{"RESULT", "CHECK", "SUBJECT", "FOUND"}

@@ -306,6 +306,14 @@ func sourceReasons() []Explanation { //nolint:funlen // one row for each reason
 			"Check space and permissions below the agent's stateDir: `df -h`.",
 		},
 		{
+			"BranchMoved", "Somebody else's commit came first while a change was pushed to the repository.",
+			"Nothing has to be done: the change is made again on top of it. If it lasts, ask for the change again.",
+		},
+		{
+			"PushRefused", "The repository that is followed does not take the controller's commits.",
+			"Act on the message: give the controller's key or token the right to push, or let the branch accept its pushes.",
+		},
+		{
 			"Canceled", "The look at the source was ended before it was done.",
 			"Nothing has to be done; the next look follows.",
 		},

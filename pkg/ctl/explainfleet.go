@@ -16,8 +16,8 @@ func fleetReasons() []Explanation {
 			"Push nodes/NODE.yaml, or end its access: `ktrdrctl node remove NODE`.",
 		},
 		{
-			"StatusStale", "The agent is connected and has not sent a status for minutes.",
-			"Look at the agent's log: `journalctl -u ktrdr-agent -e`. The table shows what was last known.",
+			"ClockSkew", "The controller's clock and that of the machine with ktrdrctl differ, or its answer is old.",
+			"`date -u` on both; certificates and ages are wrong where a clock is.",
 		},
 		{
 			"SliceRefused", "The agent does not accept what the revision has for its node.",

@@ -259,13 +259,19 @@ func cmdRestartController(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(fake.serve(fake.address))
 }
 
-// cmdCalled wants a request to have come since the last time, or not.
+// cmdCalled waits for a request, or wants none to have come.
 func cmdCalled(ts *testscript.TestScript, neg bool, args []string) {
 	fake := fleetOf(ts).controller
-	fake.mu.Lock()
-	defer fake.mu.Unlock()
-	found := slices.ContainsFunc(fake.calls, func(call string) bool { return strings.Contains(call, args[0]) })
-	if found == neg {
-		ts.Fatalf("calls were\n%s", strings.Join(fake.calls, "\n"))
+	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(20 * time.Millisecond) {
+		fake.mu.Lock()
+		calls := slices.Clone(fake.calls)
+		fake.mu.Unlock()
+		found := slices.ContainsFunc(calls, func(call string) bool { return strings.Contains(call, args[0]) })
+		if found != neg {
+			return
+		}
+		if neg || time.Now().After(deadline) {
+			ts.Fatalf("calls were\n%s", strings.Join(calls, "\n"))
+		}
 	}
 }

@@ -176,14 +176,26 @@ func (f *fakeFleet) References(_ context.Context, req *ktrdrv1.ReferencesRequest
 
 // Logs sends what the script queued; the rest while it follows.
 func (f *fakeFleet) Logs(req *ktrdrv1.LogsRequest, s grpc.ServerStreamingServer[ktrdrv1.LogsResponse]) error {
+	ended := map[string]bool{}
 	for sent := 0; ; {
 		f.mu.Lock()
 		queued, changed := f.logs, f.changed
 		f.mu.Unlock()
 		for ; sent < len(queued); sent++ {
 			a := queued[sent]
-			if len(req.GetNodes()) == 1 && a.GetNode() != nil {
+			if len(req.GetNodes()) == 1 && a.GetNode().GetReason() == "Unreachable" {
 				continue // it is asked alone: it is there again
+			}
+			var node string
+			if lines := a.GetLogs().GetLines(); len(lines) > 0 {
+				node = lines[0].GetNode()
+			}
+			if node != "" && (len(req.GetNodes()) == 1 && node != req.GetNodes()[0] || ended[node]) {
+				continue
+			}
+			ended[a.GetNode().GetNode()] = true
+			if len(req.GetNodes()) == 1 && ended[req.GetNodes()[0]] {
+				return s.Send(a)
 			}
 			if err := s.Send(a); err != nil {
 				return err

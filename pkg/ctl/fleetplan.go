@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ktrdr.io/fleet/pkg/api"
-	"ktrdr.io/fleet/pkg/desired"
 	"ktrdr.io/fleet/pkg/plan"
 	"ktrdr.io/fleet/pkg/wire"
 	"ktrdr.io/fleet/pkg/wire/plans"
@@ -22,11 +21,25 @@ import (
 
 // nodePlan is what one node has to do.
 type nodePlan struct {
-	Node     string            `json:"node"`
-	Plans    []*plan.Plan      `json:"plans"`
-	Problems []desired.Problem `json:"problems,omitzero"`
+	Node     string       `json:"node"`
+	Plans    []*plan.Plan `json:"plans"`
+	Problems []problemDoc `json:"problems,omitzero"`
 	// Condition says why there is no plan.
 	Condition *api.Condition `json:"condition,omitzero"`
+}
+
+// problemDoc is a mistake in a state, with its place.
+type problemDoc struct {
+	File    string `json:"file,omitzero"`
+	Line    int32  `json:"line,omitzero"`
+	Column  int32  `json:"column,omitzero"`
+	Path    string `json:"path,omitzero"`
+	Message string `json:"message"`
+	text    string
+}
+
+func toProblem(p *ktrdrv1.Problem) problemDoc {
+	return problemDoc{p.GetFile(), p.GetLine(), p.GetColumn(), p.GetPath(), p.GetMessage(), problemText(p)}
 }
 
 // planChoice is what is planned and shown.
@@ -74,7 +87,7 @@ func (c *controller) planFleet(ctx context.Context, req *ktrdrv1.PlanFleetReques
 			return nil, c.Explain(ctx, err)
 		}
 		n := nodePlan{
-			Node: answer.GetNode(), Plans: []*plan.Plan{}, Problems: plans.ProblemsFromProto(answer.GetPlan().GetProblems()),
+			Node: answer.GetNode(), Plans: []*plan.Plan{}, Problems: each(answer.GetPlan().GetProblems(), toProblem),
 		}
 		for _, p := range answer.GetPlan().GetPlans() {
 			n.Plans = append(n.Plans, plans.FromProto(p))
@@ -91,6 +104,9 @@ func (c *controller) planFleet(ctx context.Context, req *ktrdrv1.PlanFleetReques
 
 func fleetPlanVerdict(found []nodePlan) error {
 	code := exitOK
+	if len(found) == 0 {
+		code = exitPending // nobody could say
+	}
 	for i := range found {
 		n := &found[i]
 		switch {
@@ -130,7 +146,7 @@ func (n *nodePlan) text() string {
 		lines = append(lines, "  "+busy(oneLine(string(c.Reason)))+"  "+oneLine(c.Message))
 	}
 	for _, p := range n.Problems {
-		lines = append(lines, "  "+bad("problem: ")+oneLine(p.String()))
+		lines = append(lines, "  "+bad("problem: ")+oneLine(p.text))
 	}
 	if len(n.Plans) == 0 && len(lines) == 1 {
 		lines = append(lines, "  no stacks")

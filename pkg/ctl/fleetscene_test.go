@@ -85,9 +85,8 @@ func (f *fakeFleet) troubles(now time.Time, node func(string, func(*plan.Plan)) 
 	f.fleet.Nodes[1].Cordon = &ktrdrv1.CordonState{By: "karl", Why: "new disk", At: timestamppb.New(now)}
 	refused := node("c", nil)
 	refused.Accepted, refused.Refused = false, &ktrdrv1.Condition{Type: "Blocked", Status: true, Reason: "PolicyViolation", Message: "privileged is not allowed"}
-	old := node("d", nil)
-	old.StatusAt = timestamppb.New(now.Add(-10 * time.Minute))
-	f.fleet.Nodes = append(f.fleet.Nodes, refused, old,
+	f.fleet.Time = timestamppb.New(now.Add(-10 * time.Minute))
+	f.fleet.Nodes = append(f.fleet.Nodes, refused,
 		&ktrdrv1.Node{Name: "e", Desired: true},
 		&ktrdrv1.Node{Name: "f", Joined: true, Connected: true, Seen: timestamppb.New(now)})
 	f.fleet.Conditions = []*ktrdrv1.Condition{{Type: "Warning", Status: true, Reason: "SourceUnreachable", Message: "\x1b[31mred"}}
@@ -155,6 +154,10 @@ func (f *fakeFleet) playStream(scene string) error {
 		f.logs = append(f.logs, &ktrdrv1.LogsResponse{Logs: &ktrdrv1.LogBatch{Dropped: 7, Lines: []*ktrdrv1.LogLine{line("b", "w1", 9, "nine")}}})
 	case "logs-lost":
 		f.logs = append(f.logs, &ktrdrv1.LogsResponse{Node: &ktrdrv1.NodeResult{Node: "b", Reason: "Unreachable", Message: "the connection ended"}})
+	case "logs-none":
+		f.logs = nil
+	case "logs-old":
+		f.logs = append(f.logs, &ktrdrv1.LogsResponse{Node: &ktrdrv1.NodeResult{Node: "c", Reason: "CommandUnsupported", Message: "node c: update the agent"}})
 	case "events":
 		f.events = append(f.events, &ktrdrv1.FleetEvent{Node: "b", Event: &ktrdrv1.Event{Seq: 1, Time: timestamppb.New(start), Level: "error", Stack: "workers", Object: "w1", Reason: "CrashLoopBackOff", Message: "exit code 1"}},
 			&ktrdrv1.FleetEvent{Event: &ktrdrv1.Event{Seq: 1, Time: timestamppb.New(start.Add(time.Second)), Level: "info", Reason: "NodeConnected", Message: "node b connected"}})

@@ -144,7 +144,7 @@ func (d *document) serviceTable(wide bool) string { //nolint:revive // the forma
 			continue
 		}
 		var doubt api.Reason
-		if !n.Connected || n.Reason == ReasonStatusOld {
+		if !n.Connected {
 			doubt = n.Reason
 		}
 		for _, row := range serviceRows(n.Status, wide, doubt) {
@@ -193,5 +193,5 @@ func (n *nodeDoc) troubles(d *document) []string {
 
 // isOwnReason says that the reason is not from the agent's status, which tells it itself.
 func (n *nodeDoc) isOwnReason() bool {
-	return !n.Connected || n.Status == nil || n.Refused != nil && n.Refused.Status || n.Reason == ReasonStatusOld
+	return !n.Connected || n.Status == nil || n.Refused != nil && n.Refused.Status
 }

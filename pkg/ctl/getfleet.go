@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -31,6 +32,7 @@ func (c *controller) ask(ctx context.Context, nodes []string) (*document, error)
 		f, err := c.Fleet.GetFleet(ctx, &ktrdrv1.GetFleetRequest{Nodes: nodes}, remote.Large())
 		if err == nil {
 			d = ofFleet(f, c.Address())
+			d.doubt(time.Now())
 		}
 		return err
 	})

@@ -55,7 +55,7 @@ ktrdrctl git setup --print`,
 		if len(args) > 0 {
 			dir = args[0]
 		}
-		g := &gitSetup{ctx: cmd.Context(), dir: dir, remote: *remoteName, out: cmd.OutOrStdout(), print: *only}
+		g := &gitSetup{ctx: cmd.Context(), dir: dir, remote: *remoteName, out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr(), print: *only}
 		return s.setupGit(g, where)
 	}
 	return cmd
@@ -67,6 +67,7 @@ type gitSetup struct {
 	dir    string
 	remote string
 	out    io.Writer
+	notes  io.Writer
 	print  bool
 }
 
@@ -115,6 +116,9 @@ func (s *session) setupGit(g *gitSetup, where *contexts.Context) error {
 	}
 	if g.print {
 		return nil
+	}
+	if s.process.Env("GIT_SSL_CAINFO") != "" {
+		fmt.Fprintln(g.notes, "ktrdrctl: GIT_SSL_CAINFO is set and counts more than what is set here: unset it before you push")
 	}
 	_, err = fmt.Fprintf(g.out, "%s: git push %s main\n", g.dir, g.remote)
 	return err

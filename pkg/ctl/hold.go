@@ -123,7 +123,7 @@ func (c *controller) onNodes(cmd *cobra.Command, done string, do func(context.Co
 		row := []string{oneLine(n.GetNode()), good(done), ""}
 		if n.GetReason() != "" {
 			failed = true
-			row = []string{oneLine(n.GetNode()), bad(oneLine(n.GetReason())), oneLine(n.GetMessage())}
+			row = []string{oneLine(n.GetNode()), bad(oneLine(n.GetReason())), withoutNode(n)}
 		}
 		rows = append(rows, row)
 	}

@@ -2,14 +2,12 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
-	"charm.land/lipgloss/v2"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -88,17 +86,29 @@ type logReader struct {
 	out        *logPrinter
 	merger     *logmerge.Merger
 
-	answers chan *ktrdrv1.LogsResponse
+	answers chan logAnswer
 	ended   chan logEnd
-	open    int
-	away    map[string]bool
-	shown   bool
+	// round counts how often all was begun again; what comes of streams of earlier rounds is
+	// left out, and endRound ends them.
+	round    int
+	endRound context.CancelFunc
+	open     int // streams of this round
+	away     map[string]bool
+	shown    bool
+	lacks    bool // a node can't send any
+}
+
+// logAnswer is what a stream of a round brought.
+type logAnswer struct {
+	*ktrdrv1.LogsResponse
+	round int
 }
 
 // logEnd is the end of a stream; node is the one that it was for, empty for all.
 type logEnd struct {
-	node string
-	err  error
+	node  string
+	round int
+	err   error
 }
 
 func (l *logReader) run(ctx context.Context) error {
@@ -108,8 +118,9 @@ func (l *logReader) run(ctx context.Context) error {
 	if !follow {
 		l.merger.Window = 0 // all that comes is put in order
 	}
-	l.answers, l.ended, l.away = make(chan *ktrdrv1.LogsResponse), make(chan logEnd), map[string]bool{}
-	l.start(ctx, "", l.request, 0)
+	l.answers, l.ended, l.away = make(chan logAnswer), make(chan logEnd), map[string]bool{}
+	within := l.begin(ctx, l.request, 0)
+	defer func() { l.endRound() }()
 	ticker := time.NewTicker(logWindow / 3)
 	defer ticker.Stop()
 	for {
@@ -117,10 +128,22 @@ func (l *logReader) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return l.print(l.merger.Drain())
 		case a := <-l.answers:
-			l.take(ctx, a)
+			if a.round == l.round {
+				l.take(within, a.LogsResponse)
+			}
 		case end := <-l.ended:
+			if end.round != l.round {
+				continue
+			}
 			l.open--
-			if done, err := l.onEnd(ctx, end); done {
+			if end.node == "" && l.isLost(end.err) {
+				within = l.beginAgain(ctx)
+				continue
+			}
+			if done, err := l.onEnd(within, end); done {
+				if err == nil && l.lacks && ctx.Err() == nil {
+					err = exitCode(exitPending)
+				}
 				return errors.Join(l.print(l.merger.Drain()), err)
 			}
 		case <-ticker.C:
@@ -131,35 +154,60 @@ func (l *logReader) run(ctx context.Context) error {
 	}
 }
 
+// begin ends all streams and reads one for all nodes; the context is that of the round.
+func (l *logReader) begin(ctx context.Context, req *ktrdrv1.LogsRequest, after time.Duration) context.Context {
+	if l.endRound != nil {
+		l.endRound()
+	}
+	within, cancel := context.WithCancel(ctx)
+	l.endRound, l.open = cancel, 0
+	l.round++
+	l.start(within, "", req, after)
+	return within
+}
+
+// beginAgain is for a controller that went away.
+func (l *logReader) beginAgain(ctx context.Context) context.Context {
+	fmt.Fprintln(l.notes, "ktrdrctl: the controller does not answer; waiting for it")
+	l.merger.Resume("")
+	return l.begin(ctx, l.again(""), lostPause)
+}
+
+// isLost says that the connection ended, and that it is worth to wait for another one.
+func (l *logReader) isLost(err error) bool {
+	return isAway(err) && l.shown && l.request.GetLogs().GetFollow()
+}
+
 // start reads a stream after a pause; its goroutine ends with ctx or with the stream.
 func (l *logReader) start(ctx context.Context, node string, req *ktrdrv1.LogsRequest, after time.Duration) {
 	l.open++
-	answers, ended, c := l.answers, l.ended, l.controller
+	answers, ended, c, round := l.answers, l.ended, l.controller, l.round
 	go func() {
 		pause(ctx, after)
 		err := ctx.Err()
 		if err == nil {
-			err = readLogs(ctx, c, req, answers)
+			err = readLogs(ctx, c, req, func(a *ktrdrv1.LogsResponse) {
+				select {
+				case answers <- logAnswer{a, round}:
+				case <-ctx.Done():
+				}
+			})
 		}
 		select {
-		case ended <- logEnd{node, err}:
+		case ended <- logEnd{node, round, err}:
 		case <-ctx.Done():
 		}
 	}()
 }
 
-func readLogs(ctx context.Context, c *controller, req *ktrdrv1.LogsRequest, answers chan<- *ktrdrv1.LogsResponse) error {
+func readLogs(ctx context.Context, c *controller, req *ktrdrv1.LogsRequest, take func(*ktrdrv1.LogsResponse)) error {
 	stream, err := c.Fleet.Logs(ctx, req)
 	for err == nil {
 		var a *ktrdrv1.LogsResponse
 		if a, err = stream.Recv(); err != nil {
 			break
 		}
-		select {
-		case answers <- a:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		take(a)
 	}
 	return c.Explain(ctx, err)
 }
@@ -185,13 +233,29 @@ func (l *logReader) take(ctx context.Context, a *ktrdrv1.LogsResponse) {
 		return
 	}
 	if !l.away[n.GetNode()] && n.GetReason() != "" {
-		fmt.Fprintf(l.notes, "ktrdrctl: node %s: %s: %s\n", oneLine(n.GetNode()), oneLine(n.GetReason()), oneLine(n.GetMessage()))
+		fmt.Fprintf(l.notes, "ktrdrctl: node %s: %s: %s\n", oneLine(n.GetNode()), oneLine(n.GetReason()), withoutNode(n))
 	}
-	if l.request.GetLogs().GetFollow() {
+	follow := l.request.GetLogs().GetFollow()
+	l.lacks = l.lacks || n.GetReason() != "" && (!follow || isForGood(n.GetReason()))
+	if follow && !isForGood(n.GetReason()) {
 		l.away[n.GetNode()] = true
 		l.merger.Resume(n.GetNode())
 		l.start(ctx, n.GetNode(), l.again(n.GetNode()), lostPause)
 	}
+}
+
+// isForGood says that a node would answer the same again.
+func isForGood(reason string) bool {
+	switch reason {
+	case "CommandUnsupported", "Unsupported", "InvalidCommand":
+		return true
+	}
+	return false
+}
+
+// withoutNode is a message that may begin with its node's name, which stands beside it.
+func withoutNode(n *ktrdrv1.NodeResult) string {
+	return strings.TrimPrefix(oneLine(n.GetMessage()), "node "+oneLine(n.GetNode())+": ")
 }
 
 // again is the request for what comes after the last lines of a node, of all when it is
@@ -214,21 +278,15 @@ func (l *logReader) onEnd(ctx context.Context, end logEnd) (bool, error) {
 	switch {
 	case ctx.Err() != nil:
 		return true, nil //nolint:nilerr // the user ended it
-	case !l.request.GetLogs().GetFollow() && clean:
-		return l.open == 0, nil
-	case !clean && (!isAway(end.err) || !l.shown || !l.request.GetLogs().GetFollow()):
-		return true, end.err
-	case end.node == "" && clean:
+	case clean:
 		// All nodes ended it: those that went away are asked again by name.
 		return l.open == 0, nil
-	case !clean && end.node == "":
-		fmt.Fprintln(l.notes, "ktrdrctl: the controller does not answer; waiting for it")
-		l.merger.Resume("")
+	case !l.isLost(end.err):
+		return true, end.err
 	}
-	if !clean {
-		l.start(ctx, end.node, l.again(end.node), lostPause)
-	}
-	return l.open == 0, nil
+	l.merger.Resume(end.node)
+	l.start(ctx, end.node, l.again(end.node), lostPause)
+	return false, nil
 }
 
 func (l *logReader) print(lines []logmerge.Line) error {
@@ -238,54 +296,4 @@ func (l *logReader) print(lines []logmerge.Line) error {
 		}
 	}
 	return nil
-}
-
-// logPrinter writes lines with where they come from.
-type logPrinter struct {
-	out    io.Writer
-	format string
-	times  bool
-	colour map[string]string
-	width  int
-}
-
-// logDoc is a line of `ktrdrctl logs -o json`.
-type logDoc struct {
-	Time      time.Time `json:"time"`
-	Node      string    `json:"node"`
-	Stack     string    `json:"stack"`
-	Service   string    `json:"service"`
-	Container string    `json:"container"`
-	Stream    string    `json:"stream"`
-	Text      string    `json:"text"`
-}
-
-func (p *logPrinter) print(l *logmerge.Line) error {
-	if p.format == formatJSON {
-		doc := logDoc{Time: l.Time, Node: l.Node, Stack: l.Stack, Service: l.Service, Container: l.Container, Stream: "stdout", Text: l.Text}
-		if l.Stderr {
-			doc.Stream = "stderr"
-		}
-		return json.NewEncoder(p.out).Encode(doc)
-	}
-	prefix := oneLine(l.Node + " " + l.Container)
-	p.width = max(p.width, cellWidth(prefix))
-	text := p.paint(prefix) + strings.Repeat(" ", p.width-cellWidth(prefix)) + " | "
-	if p.times {
-		text += dim(l.Time.Local().Format("2006-01-02 15:04:05.000")) + " "
-	}
-	_, err := lipgloss.Fprintln(p.out, text+strings.ReplaceAll(printable(l.Text), "\n", " "))
-	return err
-}
-
-// paint gives each container a colour of its own, as long as there are.
-func (p *logPrinter) paint(prefix string) string {
-	colours := []string{"36", "33", "32", "35", "34", "96", "93", "92", "95", "94"}
-	if p.colour == nil {
-		p.colour = map[string]string{}
-	}
-	if p.colour[prefix] == "" {
-		p.colour[prefix] = colours[len(p.colour)%len(colours)]
-	}
-	return paint(p.colour[prefix], prefix)
 }

@@ -79,7 +79,7 @@ func (c *controller) secretsOfNodes(cmd *cobra.Command, nodes []string, v view) 
 		}
 	}
 	for _, f := range r.GetFailed() {
-		doc.Failed = append(doc.Failed, failedNode{Node: f.GetNode(), Reason: f.GetReason(), Message: f.GetMessage()})
+		doc.Failed = append(doc.Failed, failedNode{Node: f.GetNode(), Reason: f.GetReason(), Message: withoutNode(f)})
 		verdict = exitCode(exitPending)
 	}
 	if v.format != formatTable {

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -38,7 +39,7 @@ ktrdrctl sync --node b`,
 			err := c.onNodes(cmd, "looks", func(ctx context.Context) (*ktrdrv1.NodeResults, error) {
 				return c.Fleet.Sync(ctx, &ktrdrv1.SyncRequest{Nodes: *nodes})
 			})
-			if err != nil || !*wait {
+			if _, away := errors.AsType[exitCode](err); !*wait || err != nil && !away {
 				return err
 			}
 			if err := c.await(cmd, &changeFlags{quiet: v.format != formatTable && v.format != formatWide, limit: *limit}, ""); err != nil {

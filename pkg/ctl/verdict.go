@@ -12,7 +12,7 @@ const (
 	ReasonUnreachable   api.Reason = "Unreachable"
 	ReasonNotJoined     api.Reason = "NotJoined"
 	ReasonNotDesired    api.Reason = "NotDesired"
-	ReasonStatusOld     api.Reason = "StatusStale"
+	ReasonClockSkew     api.Reason = "ClockSkew"
 	ReasonRolloutFailed api.Reason = "RolloutFailed"
 )
 
@@ -24,8 +24,21 @@ const (
 	phaseReplaced  = "replaced"
 )
 
-// statusOld is after how long a connected node's status is doubtful.
-const statusOld = 5 * time.Minute
+// maxSkew is how far the controller's clock may be from this machine's, and so how old what
+// it says may be, before it is worth a word.
+const maxSkew = 2 * time.Minute
+
+// doubt adds a warning when what a controller says is old, or a clock is wrong; now is this
+// machine's.
+func (d *document) doubt(now time.Time) {
+	if d.Time.IsZero() || now.Sub(d.Time).Abs() <= maxSkew {
+		return
+	}
+	d.Controller.Conditions = append(d.Controller.Conditions, api.Condition{
+		Type: api.ConditionWarning, Status: true, Reason: ReasonClockSkew,
+		Message: "its clock says " + d.Time.UTC().Format(time.RFC3339) + ", this machine's " + now.UTC().Format(time.RFC3339),
+	})
+}
 
 // judge sets Converged, Reason and Message; now is by the clock of StatusAt.
 func (n *nodeDoc) judge(now time.Time) {
@@ -46,8 +59,6 @@ func (n *nodeDoc) judge(now time.Time) {
 		n.Reason, n.Message = api.ReasonNotObserved, "its agent has not sent a status yet"
 	case n.Target != "" && !n.Accepted:
 		n.Reason, n.Message = api.ReasonProgressing, "it has not accepted revision "+short(n.Target)+" yet"
-	case !n.StatusAt.IsZero() && now.Sub(n.StatusAt) > statusOld:
-		n.Reason, n.Message = ReasonStatusOld, "its status is "+since(now, n.StatusAt)+" old"
 	default:
 		n.judgeStatus()
 	}

@@ -42,7 +42,7 @@ func (s *session) versionCommand() *cobra.Command {
 		}
 		for _, who := range []string{"client", "controller", "agent"} {
 			if b := builds[who]; b != nil {
-				if err := v.line(fmt.Sprintf("%-7s %s", who, b)); err != nil {
+				if err := v.line(fmt.Sprintf("%-10s %s", who, b)); err != nil {
 					return err
 				}
 			}
