@@ -21,6 +21,7 @@ func membership(command string, args []string, stdin io.Reader, stdout, stderr i
 	flags.SetOutput(stderr)
 	m := agent.Membership{Out: stdout}
 	flags.StringVar(&m.ConfigFile, "config", defaultConfig, "configuration `file`")
+	flags.BoolVar(&m.NoService, "no-service", false, "leave systemd alone: something else starts and stops the agent")
 	tokenFile, wanted := "", 0
 	if command == "join" {
 		flags.StringVar(&tokenFile, "token-file", "", "`file` with the join token; - is the standard input")
@@ -51,7 +52,7 @@ func membership(command string, args []string, stdin io.Reader, stdout, stderr i
 }
 
 func changeMembership(ctx context.Context, command string, m agent.Membership, token tokenSource) error {
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 && !m.NoService {
 		return fmt.Errorf("%s writes files of root and starts a service: run it as root (sudo)", command)
 	}
 	if command == "leave" {

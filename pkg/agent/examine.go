@@ -11,6 +11,7 @@ import (
 	"ktrdr.io/fleet/pkg/agent/report"
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/desired"
+	"ktrdr.io/fleet/pkg/wire/pki"
 )
 
 // Examination says how a machine is examined.
@@ -117,6 +118,10 @@ func (c *Config) certificates() []doctor.Certificate {
 	var all []doctor.Certificate
 	if c.Source.Git != nil && c.Source.Git.CAFile != "" {
 		all = append(all, doctor.Certificate{Path: c.Source.Git.CAFile, Purpose: "authority of the git server"})
+	}
+	if c.Source.Controller != nil {
+		// It is renewed at two thirds of its life: that late, something keeps it from it.
+		all = append(all, doctor.Certificate{Path: pki.File(c.credentialsDir()), Purpose: "this node's certificate", Warn: 5 * 24 * time.Hour})
 	}
 	if c.Secrets.Connect != nil && c.Secrets.Connect.CAFile != "" {
 		all = append(all, doctor.Certificate{Path: c.Secrets.Connect.CAFile, Purpose: "authority of the Connect server"})

@@ -20,6 +20,8 @@ type Membership struct {
 	Controller, Token string
 	// DryRun only checks, Force replaces what is there.
 	DryRun, Force bool
+	// NoService leaves systemd alone: something else starts and stops the agent.
+	NoService bool
 	// Root is the machine's root folder, Systemctl the program. Defaults / and systemctl.
 	Root, Systemctl string
 	// Out gets a line for each step.
@@ -27,6 +29,9 @@ type Membership struct {
 }
 
 func (m *Membership) system() join.System {
+	if m.NoService {
+		return join.Unsupervised{Run: "ktrdr-agent run --config " + m.ConfigFile}
+	}
 	root := m.Root
 	if root == "" {
 		root = "/"

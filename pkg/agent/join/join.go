@@ -150,7 +150,9 @@ func (r *run) askSystem(ctx context.Context) error {
 	if err := r.System.Check(ctx); err != nil {
 		return err
 	}
-	r.say("systemd runs and can start the agent")
+	if _, is := r.System.(Systemd); is {
+		r.say("systemd runs and can start the agent")
+	}
 	return nil
 }
 

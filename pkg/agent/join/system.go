@@ -51,7 +51,7 @@ func (s Systemd) installed() string {
 // Check implements System.
 func (s Systemd) Check(context.Context) error {
 	if _, err := os.Stat(filepath.Join(s.Root, "run/systemd/system")); err != nil {
-		return errors.New("systemd does not run here; write the configuration by hand (docs/operations.md, As a container)")
+		return errors.New("systemd does not run here; with --no-service this program only gets the certificate and writes the configuration")
 	}
 	return nil
 }

@@ -18,6 +18,9 @@ const (
 	pendingFile  = "pending.pem"
 )
 
+// File is where a store in dir keeps its certificate, as the first one of a PEM file.
+func File(dir string) string { return filepath.Join(dir, identityFile) }
+
 // ErrNotEnrolled tells that a store has no certificate yet.
 var ErrNotEnrolled = errors.New("there is no certificate yet: join the fleet first")
 
