@@ -263,7 +263,7 @@ func sourceReasons() []Explanation { //nolint:funlen // one row for each reason
 		},
 		{
 			"PathNotFound", "The folder, or the sub-folder in the repository, does not exist.",
-			"Correct source.dir.path or subFolder in the agent's configuration.",
+			"Correct source.dir.path or subFolder in the agent's configuration; for a node of a controller, push its nodes/NODE.yaml.",
 		},
 		{
 			"SignatureInvalid", "The newest commit is signed by none of the configured keys, or was changed.",

@@ -149,8 +149,10 @@ func (s *Stream) Offer(o Offer) error {
 	o.Revision.Time = o.Revision.Time.UTC().Round(0)
 	err := during("take revision "+o.Revision.ID, o.check(s.cfg.Limits))
 	if err == nil {
-		_, err = s.contents.expect(o.Files)
-		err = during("take revision "+o.Revision.ID, err)
+		// A disk that is full now says so in Fetch, for as long as it is.
+		if _, err := s.contents.expect(o.Files); err != nil {
+			s.cfg.Logger.Warn("contents can't be stored yet", "revision", o.Revision.ID, "err", err)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,6 +15,8 @@ import (
 const (
 	// maxCommands is how many commands may be under way.
 	maxCommands = 8
+	// maxWaiting is how many commands may be under way or wait to be answered; more are ignored.
+	maxWaiting = 64
 	// maxDuration bounds a command without a deadline, such as logs that are followed.
 	maxDuration = 24 * time.Hour
 )
@@ -49,6 +51,7 @@ type commands struct {
 
 	mu      sync.Mutex
 	running map[string]context.CancelCauseFunc
+	waiting int
 }
 
 func newCommands(s *session) *commands {
@@ -71,6 +74,10 @@ func (c *commands) start(ctx context.Context, m *ktrdrv1.Command) {
 		c.s.link.cfg.Log.WarnContext(ctx, "a command without a usable id is ignored")
 		return
 	}
+	if !c.enter() {
+		c.s.link.cfg.Log.WarnContext(ctx, "a command is ignored: the controller does not read the answers to those before", "id", clean(id, maxName))
+		return
+	}
 	limit := time.Now().Add(maxDuration)
 	if at := wire.Time(m.GetDeadline()); !at.IsZero() && at.Before(limit) {
 		limit = at
@@ -79,6 +86,7 @@ func (c *commands) start(ctx context.Context, m *ktrdrv1.Command) {
 	run, cancel := context.WithCancelCause(timed)
 	err := c.register(id, cancel)
 	c.wg.Go(func() {
+		defer c.leave()
 		defer stop()
 		defer cancel(nil)
 		result := &ktrdrv1.CommandResult{}
@@ -92,8 +100,23 @@ func (c *commands) start(ctx context.Context, m *ktrdrv1.Command) {
 	})
 }
 
-// register fails when there are too many already. To answer one more costs a goroutine
-// that waits for the stream; those are as many as the controller sends without reading.
+func (c *commands) enter() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting >= maxWaiting {
+		return false
+	}
+	c.waiting++
+	return true
+}
+
+func (c *commands) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting--
+}
+
+// register fails when there are too many already.
 func (c *commands) register(id string, cancel context.CancelCauseFunc) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -115,6 +115,53 @@ func TestImpossibleSlicesAreRefused(t *testing.T) {
 	}
 }
 
+// TestSlicesTwiceAndInAnyOrder: what came last counts, and each is answered.
+func TestSlicesTwiceAndInAnyOrder(t *testing.T) {
+	t.Parallel()
+	c := uplinktest.Start(t)
+	n := run(t, c, options{})
+	c.AwaitConnected(t, true)
+	one, two := c.SliceOf(map[string]string{"fleet.yaml": "1"}), c.SliceOf(map[string]string{"fleet.yaml": "2"})
+	for i, s := range []*ktrdrv1.Slice{one, one, two, one, two, two} {
+		c.Publish(s)
+		await(t, fmt.Sprintf("answer %d", i), func() bool { return c.Counts().Results > i })
+		c.AwaitResult(t, s.GetDigest(), true)
+	}
+	for range 20 {
+		c.Publish(one)
+		c.Publish(two)
+	}
+	c.AwaitResult(t, two.GetDigest(), true)
+	if rev, ok := n.source.InForce(); !ok || rev.Digest != two.GetDigest() {
+		t.Errorf("in force: %+v, %v", rev, ok)
+	}
+	if got := c.Counts().Requests; got != 2 {
+		t.Errorf("%d requests for two contents", got)
+	}
+}
+
+// TestEventsThatNeverWere: a controller that claims to have seen more than there is gets
+// all events, once.
+func TestEventsThatNeverWere(t *testing.T) {
+	t.Parallel()
+	c := uplinktest.Start(t)
+	c.SetFault(func(_ context.Context, _ int, m *ktrdrv1.ControllerMessage) error {
+		if w := m.GetWelcome(); w != nil {
+			w.EventsSeen = 1 << 62
+		}
+		return nil
+	})
+	n := run(t, c, options{})
+	n.change(func() { n.wrap = true })
+	c.AwaitConnected(t, true)
+	n.event("one")
+	c.AwaitEvents(t, 1)
+	last := n.event("two")
+	if all := c.AwaitEvents(t, last); len(all) > 3 {
+		t.Errorf("%d events for two", len(all))
+	}
+}
+
 // TestCutAtEveryMessage: wherever a connection is cut, the node comes to the newest slice,
 // its status and all events come to the controller, each event once or more, in order.
 func TestCutAtEveryMessage(t *testing.T) {

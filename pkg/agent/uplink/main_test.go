@@ -41,6 +41,8 @@ type node struct {
 	lines    []uplink.LogLine
 	live     chan uplink.LogLine
 	accepted []source.Tree
+	// wrap takes a number that never was for 0, as the agent's log of events does.
+	wrap bool
 }
 
 // secretText is what the redactor of a node takes out.
@@ -168,6 +170,9 @@ func (n *node) News() <-chan struct{} { return n.Changed() }
 func (n *node) Events(after uint64, limit int) []api.Event {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.wrap && after > uint64(len(n.events)) {
+		after = 0
+	}
 	var list []api.Event
 	for _, e := range n.events {
 		if e.Seq > after && len(list) < limit {

@@ -132,7 +132,7 @@ func (s *session) tellEvents(ctx context.Context) error {
 			return err
 		}
 		s.link.mu.Lock()
-		s.link.kept = max(s.link.kept, last)
+		s.link.kept = last // also when a controller claimed to have seen what never was
 		s.link.mu.Unlock()
 	}
 }
