@@ -95,6 +95,9 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (c *Controller, err
 	if err := c.openRepository(ctx); err != nil {
 		return nil, err
 	}
+	c.shelf = slicing.NewShelf(c.repo)
+	c.onClose(c.shelf.Close)
+	c.gate.Shelf = c.shelf
 	err = c.openFleet()
 	return c, err
 }
@@ -211,8 +214,6 @@ func (c *Controller) openFleet() error {
 		return err
 	}
 	endpoints := c.cfg.endpoints(names, ips, c.cfg.port())
-	c.shelf = slicing.NewShelf(c.repo)
-	c.onClose(c.shelf.Close)
 	c.hub, err = hub.New(hub.Config{
 		Controller: c.id, Version: api.Version, Endpoints: endpoints, Shelf: c.shelf, Memory: c.session,
 		Caller: callingNode, SliceSent: c.metrics.SliceSent, Log: c.log,

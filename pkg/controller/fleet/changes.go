@@ -88,7 +88,7 @@ func (s *Service) rollback(ctx context.Context, r *ktrdrv1.RollbackRequest) (*kt
 		if err != nil {
 			return nil, err
 		}
-		warnings, err := check(ctx, tree)
+		warnings, err := check(ctx, tree, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -205,7 +205,7 @@ func (s *Service) rehearse(ctx context.Context, c command) (*ktrdrv1.ChangeRespo
 	if err != nil {
 		return nil, err
 	}
-	warnings, err := check(ctx, tree)
+	warnings, err := check(ctx, tree, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,6 @@ import (
 	"ktrdr.io/fleet/pkg/controller/rollout"
 	"ktrdr.io/fleet/pkg/controller/slicing"
 	"ktrdr.io/fleet/pkg/controller/store"
-	"ktrdr.io/fleet/pkg/desired"
 	"ktrdr.io/fleet/pkg/wire"
 )
 
@@ -263,7 +262,7 @@ func (d *Driver) order(ctx context.Context, revision string) (rollout.Order, err
 	if err != nil {
 		return rollout.Order{}, err
 	}
-	outline, err := desired.ReadOutline(ctx, tree.Source().Dir)
+	spec, err := tree.Rollout(ctx)
 	if err != nil {
 		return rollout.Order{}, err
 	}
@@ -271,7 +270,7 @@ func (d *Driver) order(ctx context.Context, revision string) (rollout.Order, err
 	if err != nil {
 		return rollout.Order{}, err
 	}
-	return rollout.Order{Revision: revision, Spec: outline.Fleet.Spec.Rollout, Digests: digests, Grace: d.Grace}, nil
+	return rollout.Order{Revision: revision, Spec: spec, Digests: digests, Grace: d.Grace}, nil
 }
 
 // start writes a new rollout after the one before, with its first steps taken.

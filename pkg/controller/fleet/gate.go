@@ -23,6 +23,8 @@ import (
 type Gate struct {
 	Store  *store.Store
 	Ledger *Ledger
+	// Shelf is given the slices that a check makes; nil for none.
+	Shelf *slicing.Shelf
 	// Changed is told what became of a change: accepted, refused or failed. nil for nobody.
 	Changed func(result string)
 	Log     *slog.Logger
@@ -52,7 +54,7 @@ const maxChecked = 16
 
 // Check validates a commit for all nodes, with admission, and makes their slices.
 func (g *Gate) Check(ctx context.Context, push repo.Push, progress func(string)) error {
-	warnings, err := check(ctx, push.Tree)
+	warnings, err := check(ctx, push.Tree, g.Shelf)
 	for _, w := range warnings {
 		progress("warning: " + oneLine(w.String()))
 	}
@@ -81,11 +83,11 @@ func (g *Gate) count(err error) {
 	g.Changed(result)
 }
 
-// check returns warnings, and *refusal when the tree can't be accepted.
-func check(ctx context.Context, tree source.Tree) ([]desired.Problem, error) {
+// check returns warnings, and *refusal when the tree can't be accepted. shelf may be nil.
+func check(ctx context.Context, tree source.Tree, shelf *slicing.Shelf) ([]desired.Problem, error) {
 	warnings, err := desired.Validate(ctx, tree.Dir)
 	if err == nil {
-		err = sliceAll(ctx, tree)
+		err = sliceAll(ctx, tree, shelf)
 	}
 	if problems, ok := errors.AsType[*desired.Error](err); ok {
 		return warnings, refuse(problems.Problems)
@@ -94,12 +96,14 @@ func check(ctx context.Context, tree source.Tree) ([]desired.Problem, error) {
 }
 
 // sliceAll makes every node's slice: what is too large shows here, not on a node.
-func sliceAll(ctx context.Context, tree source.Tree) error {
+func sliceAll(ctx context.Context, tree source.Tree, shelf *slicing.Shelf) error {
 	opened, err := slicing.Open(tree)
 	if err != nil {
 		return err
 	}
-	_, err = opened.Digests(ctx)
+	if _, err = opened.Digests(ctx); err == nil && shelf != nil {
+		err = shelf.Prepare(ctx, opened)
+	}
 	return errors.Join(err, opened.Close())
 }
 

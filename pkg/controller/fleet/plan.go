@@ -57,7 +57,7 @@ func (s *Service) planned(ctx context.Context, id string) (*slicing.Tree, error)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := check(ctx, tree); err != nil {
+	if _, err := check(ctx, tree, nil); err != nil {
 		return nil, err
 	}
 	return slicing.Open(tree)
@@ -131,7 +131,7 @@ func (s *Service) sliceFor(ctx context.Context, tree *slicing.Tree, node string)
 			before = has
 		}
 	}
-	message, err := next.Message(before)
+	message, err := next.Message(ctx, before)
 	return next, message, err
 }
 

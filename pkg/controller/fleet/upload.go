@@ -53,7 +53,7 @@ func (s *Service) Validate(in grpc.ClientStreamingServer[ktrdrv1.TreeChunk, ktrd
 }
 
 func validated(ctx context.Context, dir string) (*ktrdrv1.ValidateResponse, error) {
-	warnings, err := check(ctx, source.Tree{Dir: dir})
+	warnings, err := check(ctx, source.Tree{Dir: dir}, nil)
 	out := &ktrdrv1.ValidateResponse{Warnings: problemsToProto(warnings)}
 	if refused, ok := errors.AsType[*refusal](err); ok {
 		out.Problems = problemsToProto(refused.problems)

@@ -51,7 +51,11 @@ func (s *Service) outline(ctx context.Context, revision string) (*desired.Outlin
 	if err != nil {
 		return nil, err
 	}
-	outline, err := desired.ReadOutline(ctx, tree.Source().Dir)
+	dir, err := tree.Dir(ctx)
+	if err != nil {
+		return nil, err
+	}
+	outline, err := desired.ReadOutline(ctx, dir)
 	if err != nil {
 		return nil, err
 	}

@@ -240,7 +240,7 @@ func (s *session) slice(target rollout.Target, accepted *slicing.Cut, digest str
 		err = fmt.Errorf("the slice of revision %s has the digest %s, the rollout says %s", target.Revision, cut.Digest, target.Digest)
 	}
 	if err == nil {
-		message, err = cut.Message(accepted)
+		message, err = cut.Message(s.ctx, accepted)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -270,7 +270,7 @@ func (s *session) earlier(digest string) *slicing.Cut {
 
 // files takes the next part of an answer.
 func (s *session) files(answer *slicing.Answer) (*ktrdrv1.ControllerMessage, error) {
-	batch, err := answer.Next()
+	batch, err := answer.Next(s.ctx)
 	if err != nil {
 		// The agent asks again; a file that is broken for good shows in the log each time.
 		s.log.ErrorContext(s.ctx, "contents can't be sent", "err", err)

@@ -1,6 +1,7 @@
 package slicing
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -36,7 +37,7 @@ type Cut struct {
 
 func newCut(t *Tree, slice desired.Slice) (*Cut, error) {
 	c := &Cut{
-		Node: slice.Node, Revision: t.source.Revision.ID, Digest: slice.Digest, files: slice.Files,
+		Node: slice.Node, Revision: t.at.Revision.ID, Digest: slice.Digest, files: slice.Files,
 		bySum: make(map[Sum]desired.File, len(slice.Files)), tree: t,
 	}
 	for _, file := range slice.Files {
@@ -58,8 +59,8 @@ func (c *Cut) Has(sum Sum) bool {
 
 // Message is the slice with the contents that the node lacks, as far as they fit; the node
 // asks for the others. before is what the node has; nil when that is not known.
-func (c *Cut) Message(before *Cut) (*ktrdrv1.Slice, error) {
-	r := c.tree.source.Revision
+func (c *Cut) Message(ctx context.Context, before *Cut) (*ktrdrv1.Slice, error) {
+	r := c.tree.at.Revision
 	out := &ktrdrv1.Slice{
 		Revision: r.ID, Branch: r.Branch, Author: r.Author, Subject: r.Subject, Time: timestamppb.New(r.Time),
 		Digest: c.Digest, Files: c.manifest, Signer: r.Signer,
@@ -74,7 +75,7 @@ func (c *Cut) Message(before *Cut) (*ktrdrv1.Slice, error) {
 		if sent[sum] || before != nil && before.Has(sum) || file.Size > maxChunk {
 			continue
 		}
-		chunk, err := c.chunk(sum, 0)
+		chunk, err := c.chunk(ctx, sum, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -91,9 +92,9 @@ func (c *Cut) Message(before *Cut) (*ktrdrv1.Slice, error) {
 // chunkOverhead is tag and length of a chunk in its message.
 const chunkOverhead = 8
 
-func (c *Cut) chunk(sum Sum, offset int64) (*ktrdrv1.FileChunk, error) {
+func (c *Cut) chunk(ctx context.Context, sum Sum, offset int64) (*ktrdrv1.FileChunk, error) {
 	file := c.bySum[sum]
-	content, err := c.tree.part(file, offset, min(file.Size-offset, maxChunk))
+	content, err := c.tree.part(ctx, file, offset, min(file.Size-offset, maxChunk))
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +131,7 @@ func (c *Cut) Answer(sums [][]byte) *Answer {
 }
 
 // Next returns the next message; nil after the last one, which says that it is.
-func (a *Answer) Next() (*ktrdrv1.FileBatch, error) {
+func (a *Answer) Next(ctx context.Context) (*ktrdrv1.FileBatch, error) {
 	if a.ended {
 		return nil, nil //nolint:nilnil // the end is no error
 	}
@@ -142,7 +143,7 @@ func (a *Answer) Next() (*ktrdrv1.FileBatch, error) {
 		if size := min(file.Size-a.offset, maxChunk); int(size) > room {
 			return batch, nil
 		}
-		chunk, err := a.cut.chunk(a.sums[0], a.offset)
+		chunk, err := a.cut.chunk(ctx, a.sums[0], a.offset)
 		if err != nil {
 			return nil, err
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 
-	"ktrdr.io/fleet/pkg/desired"
 	"ktrdr.io/fleet/pkg/source"
 )
 
@@ -26,6 +25,39 @@ type Shelf struct {
 	mu   sync.Mutex
 	open map[string]*opening
 	turn uint64
+	// prepared are trees of revisions that are about to be asked for.
+	prepared map[string]*Tree
+}
+
+// maxPrepared bounds revisions that were prepared and then not asked for.
+const maxPrepared = 4
+
+// Prepare takes over what was made of a tree that will go away: when the same revision is
+// asked for, its slices and small files are there at once, and the checkout comes later, if
+// ever somebody needs it. Errors are those of reading the tree.
+func (s *Shelf) Prepare(ctx context.Context, t *Tree) error {
+	made, err := t.detached(ctx)
+	if err != nil {
+		return err
+	}
+	revision := t.at.Revision.ID
+	made.checkout = func(ctx context.Context) (source.Tree, error) { return s.trees.Tree(ctx, revision) }
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.prepared == nil || len(s.prepared) >= maxPrepared {
+		s.prepared = map[string]*Tree{}
+	}
+	s.prepared[revision] = made
+	return nil
+}
+
+// take returns the tree that was prepared for a revision; nil for none.
+func (s *Shelf) take(revision string) *Tree {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	made := s.prepared[revision]
+	delete(s.prepared, revision)
+	return made
 }
 
 // opening is a revision that is open, or on its way.
@@ -68,6 +100,9 @@ func (s *Shelf) Tree(ctx context.Context, revision string) (*Tree, error) {
 
 func (s *Shelf) fill(ctx context.Context, revision string, o *opening) {
 	defer close(o.done)
+	if o.tree = s.take(revision); o.tree != nil {
+		return
+	}
 	tree, err := s.trees.Tree(ctx, revision)
 	if err == nil {
 		o.tree, err = Open(tree)
@@ -137,21 +172,4 @@ func (s *Shelf) Close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// Digests returns the digest of every node's slice.
-func (t *Tree) Digests(ctx context.Context) (map[string]string, error) {
-	nodes, err := desired.Nodes(ctx, t.source.Dir)
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]string, len(nodes))
-	for _, node := range nodes {
-		cut, err := t.Cut(ctx, node)
-		if err != nil {
-			return nil, err
-		}
-		out[node] = cut.Digest
-	}
-	return out, nil
 }

@@ -117,11 +117,15 @@ func (t *Targets) want(ctx context.Context, n hub.Node) (*wanted, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, _, err := desired.Load(ctx, desired.Request{Root: tree.Source().Dir, Node: n.Name, Revision: n.Revision})
+	dir, err := tree.Dir(ctx)
 	if err != nil {
 		return nil, err
 	}
-	outline, err := desired.ReadOutline(ctx, tree.Source().Dir)
+	d, _, err := desired.Load(ctx, desired.Request{Root: dir, Node: n.Name, Revision: n.Revision})
+	if err != nil {
+		return nil, err
+	}
+	outline, err := desired.ReadOutline(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
