@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Shows the agent working on this machine: a Docker engine, demonstration images, a stand-in
-# for 1Password Connect with KTRDR's vault, a copy of desired-state/ as a git repository, the
-# agent on it, a scale by commit, a database password that is rotated, and the status.
+# Shows a fleet of one node on this machine: a Docker engine, demonstration images, a stand-in
+# for 1Password Connect with KTRDR's vault, a controller, an agent that joins it, a push of a copy
+# of desired-state/, a scale, a deployment, a database password that is rotated, and the status.
 #
 #   quickstart.sh         start (again)
 #   quickstart.sh stop    stop what it started and remove what it made
@@ -14,7 +14,10 @@ bin=$top/bin
 # Memory that both this user's agent and the engine see.
 secrets=/dev/shm/ktrdr-quickstart-$(id -u)
 connect=127.0.0.1:9189
-export KTRDR_AGENT=unix://$home/agent.sock
+controller=127.0.0.1:8443
+export KTRDR_CONFIG=$home/ktrdrctl.yaml
+# It would win over the authority that the clone is set up with.
+unset GIT_SSL_CAINFO
 
 say() { printf '\n\033[1m==> %s\033[0m\n' "$*"; }
 
@@ -35,6 +38,7 @@ stop_program() {
 
 stop_all() {
 	stop_program ktrdr-agent agent
+	stop_program ktrdr-controller controller
 	stop_program connect-server connect
 }
 
@@ -43,8 +47,12 @@ remove_objects() {
 	local ids
 	ids=$(docker ps -aq --filter label=io.ktrdr.node=demo)
 	[ -z "$ids" ] || printf '%s\n' "$ids" | xargs docker rm -f -v >/dev/null
-	ids=$(docker network ls -q --filter label=io.ktrdr.node=demo)
-	[ -z "$ids" ] || printf '%s\n' "$ids" | xargs docker network rm >/dev/null
+	for _ in 1 2 3 4 5; do
+		ids=$(docker network ls -q --filter label=io.ktrdr.node=demo)
+		[ -n "$ids" ] || break
+		printf '%s\n' "$ids" | xargs docker network rm >/dev/null 2>&1 || sleep 1
+	done
+	[ -z "$ids" ] || echo "the engine says that networks are in use and removes them after its next restart only: $(echo $ids)" >&2
 	ids=$(docker volume ls -q --filter label=io.ktrdr.node=demo)
 	[ -z "$ids" ] || printf '%s\n' "$ids" | xargs docker volume rm >/dev/null
 }
@@ -94,8 +102,13 @@ spec:
     backtest: 1
     training: 1
 EOF
+	# One node, so no others, no waves, and no stacks of others.
+	rm -rf "$repo/stacks/gpu" "$repo/stacks/connect"
+	find "$repo/nodes" -name '*.yaml' ! -name demo.yaml -delete
+	sed -i '/^  # A controller brings/,/^    timeout:/d' "$repo/fleet.yaml"
 	git -C "$repo" init -q -b main
 	commit "KTRDR on one machine"
+	"$bin/ktrdrctl" git setup "$repo" >/dev/null
 }
 
 # KTRDR's vault with values of this demonstration.
@@ -135,7 +148,41 @@ start_connect() {
 	exit 1
 }
 
-write_config() {
+# await_start NAME WHAT...: waits until a program that was started has what shows that it is up.
+await_start() {
+	local name=$1
+	shift
+	for _ in $(seq 200); do
+		"$@" >/dev/null 2>&1 && return 0
+		kill -0 "$(cat "$home/$name.pid")" 2>/dev/null || break
+		sleep 0.1
+	done
+	echo "the $name did not start; its log:" >&2
+	tail -n 20 "$home/$name.log" >&2
+	exit 1
+}
+
+start_controller() {
+	rm -rf "$home/controller" "$KTRDR_CONFIG"
+	cat >"$home/controller.yaml" <<EOF
+listen: $controller
+names: [localhost]
+ips: [127.0.0.1]
+advertise: ["$controller"]
+stateDir: $home/controller
+metrics: 127.0.0.1:9181
+EOF
+	"$bin/ktrdr-controller" init --config "$home/controller.yaml" --out "$home/admin.yaml" >/dev/null
+	nohup setsid "$bin/ktrdr-controller" run --config "$home/controller.yaml" >"$home/controller.log" 2>&1 </dev/null &
+	echo $! >"$home/controller.pid"
+	await_start controller curl -fsS http://127.0.0.1:9181/readyz
+	"$bin/ktrdrctl" context add quickstart --from "$home/admin.yaml"
+	rm -f "$home/admin.yaml"
+}
+
+# The node joins with a one-time token, as on any other machine; there is no service here.
+join() {
+	rm -rf "$home/state/credentials"
 	cat >"$home/agent.yaml" <<EOF
 node: demo
 stateDir: $home/state
@@ -143,32 +190,23 @@ secretsDir: $secrets
 socket: $home/agent.sock
 listen: 127.0.0.1:9180
 source:
-  git:
-    url: file://$repo
-    pollInterval: 2s
+  controller:
+    endpoints: ["$controller"]
 secrets:
   connect:
     url: http://$connect
     tokenFile: $home/connect-token
   refresh: 5s
 EOF
-}
-
-start_agent() {
+	"$bin/ktrdrctl" node join-token demo 2>/dev/null |
+		"$bin/ktrdr-agent" join "https://$controller" --token-file - --no-service --config "$home/agent.yaml"
 	nohup setsid "$bin/ktrdr-agent" run --config "$home/agent.yaml" >"$home/agent.log" 2>&1 </dev/null &
 	echo $! >"$home/agent.pid"
-	for _ in $(seq 100); do
-		[ -S "$home/agent.sock" ] && return 0
-		kill -0 "$(cat "$home/agent.pid")" 2>/dev/null || break
-		sleep 0.1
-	done
-	echo "the agent did not start; its log:" >&2
-	tail -n 20 "$home/agent.log" >&2
-	exit 1
+	await_start agent test -S "$home/agent.sock"
 }
 
 await_converged() {
-	if ! "$bin/ktrdrctl" sync --wait --wait-timeout 3m; then
+	if ! "$bin/ktrdrctl" --agent "unix://$home/agent.sock" sync --wait --wait-timeout 3m; then
 		echo "not converged; the agent's log: $home/agent.log" >&2
 		exit 1
 	fi
@@ -206,33 +244,40 @@ say "Demonstration images (made from scratch, no registry)"
 stop_all
 say "A stand-in for 1Password Connect with the vault in $home/vaults.yaml"
 start_connect
-say "Desired state: a copy of desired-state/ as a git repository in $repo"
+say "Controller on https://$controller, with an authority and an admin of its own"
+start_controller
+say "This machine joins as node demo"
+join
+say "git push desired-state main: a copy of desired-state/ in $repo"
 gateway=$(host_address)
 make_repository "$gateway"
-write_config
-say "Agent of node demo on it"
-start_agent
-await_converged
-say "Scale backtest to 3 by a commit"
-sed -i 's/backtest: 1/backtest: 3/' "$repo/nodes/demo.yaml"
-commit "backtest: 3 workers"
-git -C "$repo" log --oneline | head -n 2
-await_converged
+git -C "$repo" push desired-state main
+say "ktrdrctl scale backtest=3 node=demo"
+"$bin/ktrdrctl" scale backtest=3 node=demo
+say "ktrdrctl deploy core backend --tag sha-de00002"
+"$bin/ktrdrctl" deploy core backend --tag sha-de00002
+say "What the two commands have committed"
+git -C "$repo" pull -q --ff-only desired-state main
+git -C "$repo" log --format='%h %an: %s'
 say "Rotate db_password in the vault: the role, then the backend, then the workers"
 rotate_password
+say "ktrdrctl status"
+"$bin/ktrdrctl" status
 say "What the backend sees"
 curl -fsS "http://$gateway:8000/api/v1/workers"
 echo
 cat <<EOF
 
-The agent runs on. Try:
-  export KTRDR_AGENT=$KTRDR_AGENT
+Controller and agent run on. Try:
+  export KTRDR_CONFIG=$KTRDR_CONFIG
   bin/ktrdrctl status --watch
   docker rm -f backtest-worker-1            # it is back in a moment
   bin/ktrdrctl events                       # the rotation among them: role, backend, workers
-  bin/ktrdrctl secrets
+  bin/ktrdrctl logs -f core backend
+  bin/ktrdrctl history; bin/ktrdrctl rollback
+  bin/ktrdrctl secrets; bin/ktrdrctl doctor
   \$EDITOR $home/vaults.yaml    # another jwt_secret (32 characters at least) replaces the backend, and nothing else;
-                                            # another db_password or grafana_password is rotated
-  \$EDITOR $repo/nodes/demo.yaml && git -C $repo commit -am 'my change'
+                                            # another db_password is rotated again
+  cd $repo && \$EDITOR nodes/demo.yaml && git commit -am 'my change' && git push desired-state main
 Stop and remove everything: make quickstart-stop
 EOF
