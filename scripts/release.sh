@@ -28,6 +28,20 @@ build linux arm64 agent exec controller ctl
 build darwin amd64 ctl
 build darwin arm64 ctl
 
+# Man pages and completions are what a ktrdrctl for this machine writes.
+if [[ -d cmd/ctl ]]; then
+    ctl=$folder/ktrdrctl_$(go env GOHOSTOS)_$(go env GOHOSTARCH)
+    share=$(mktemp -d)
+    trap 'rm -rf "$share"' EXIT
+    mkdir "$share/completions"
+    "$ctl" man "$share/man1" >/dev/null
+    "$ctl" completion bash >"$share/completions/ktrdrctl.bash"
+    "$ctl" completion zsh >"$share/completions/_ktrdrctl"
+    "$ctl" completion fish >"$share/completions/ktrdrctl.fish"
+    tar --sort=name --format=ustar --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --mtime="@${SOURCE_DATE_EPOCH:-0}" -C "$share" -cf - . |
+        gzip -n -9 >"$folder/ktrdrctl_share.tar.gz"
+fi
+
 cd "$folder"
 compgen -G 'ktrdr*' >/dev/null || { echo "release: nothing was built" >&2; exit 1; }
 touch --date="@${SOURCE_DATE_EPOCH:-0}" -- ktrdr*

@@ -181,10 +181,7 @@ func (w *canaryWorld) everywhere(t *testing.T) map[string]string {
 		texts["socket "+path] = string(body)
 		texts["TCP "+path] = on(t, w.host, "curl", "--silent", "--show-error", "http://127.0.0.1:9180"+path)
 	}
-	for _, command := range []string{
-		"status", "status -o json", "events", "events -o json", "plan", "plan -o json", "secrets", "secrets -o json", "version", "version -o json",
-		"plan " + w.repo, "plan -o json " + w.repo, "validate " + w.repo, "hold open --why canary", "resume open", "sync", "exit-codes", "help",
-	} {
+	for _, command := range w.commands(t) {
 		cmd := w.host.Command(t.Context(), binaries.ctl, append([]string{"--agent", "unix://" + w.socket}, strings.Fields(command)...)...)
 		out, _ := cmd.CombinedOutput() // exit codes tell of what is not converged
 		texts["ktrdrctl "+command] = string(out)
