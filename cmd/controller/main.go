@@ -19,11 +19,13 @@ import (
 
 const usage = `ktrdr-controller brings revisions of the desired state to the nodes of a fleet.
 
-  ktrdr-controller init [--admin admin] [--out FILE]    make the fleet's authority and its first admin; once, before run
+  ktrdr-controller init [--admin admin] [--out FILE]    make the fleet's authority and its first admin; once, before run.
+                                                        With an etcd that has a fleet: check that this machine fits it
   ktrdr-controller run                                  run until SIGTERM; SIGHUP reads the authority's files anew
   ktrdr-controller check                                check the configuration file and exit
   ktrdr-controller operator add NAME --role ROLE --out FILE
                                                         let somebody in, on the controller's own machine, while it does not run
+  ktrdr-controller authority replace                    make the authority on this machine the fleet's: nodes have to join again
   ktrdr-controller version                              print the version
 
 All but version take --config FILE. Default: /etc/ktrdr/controller.yaml if it exists.
@@ -45,8 +47,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if command == "operator" && len(rest) > 0 && rest[0] == "add" {
 		command, rest = "operator add", rest[1:]
 	}
+	if command == "authority" && len(rest) > 0 && rest[0] == "replace" {
+		command, rest = "authority replace", rest[1:]
+	}
 	switch command {
-	case "run", "init", "check", "operator add":
+	case "run", "init", "check", "operator add", "authority replace":
 		return configured(command, rest, stdout, stderr)
 	case "version", "--version":
 		fmt.Fprintln(stdout, api.Version, api.Commit)
@@ -111,20 +116,37 @@ func configured(command string, args []string, stdout, stderr io.Writer) int {
 	case "run":
 		return serve(ctx, cfg, stderr)
 	}
+	if err := manage(ctx, command, cfg, o, stdout); err != nil {
+		fmt.Fprintln(stderr, "ktrdr-controller:", err)
+		return 1
+	}
+	return 0
+}
+
+// manage runs what is done on the controller's machine.
+func manage(ctx context.Context, command string, cfg controller.Config, o options, stdout io.Writer) error {
+	if command == "authority replace" {
+		return controller.ReplaceAuthority(ctx, cfg)
+	}
 	if o.out == "" {
 		o.out = cfg.CredentialsFile()
 	}
 	admission := controller.Admission{Name: o.name, Role: o.role, File: o.out}
-	admit := controller.AddOperator
+	admitted, err := true, error(nil)
 	if command == "init" {
-		admit = controller.Init
+		admitted, err = controller.Init(ctx, cfg, admission)
+	} else {
+		err = controller.AddOperator(ctx, cfg, admission)
 	}
-	if err := admit(ctx, cfg, admission); err != nil {
-		fmt.Fprintln(stderr, "ktrdr-controller:", err)
-		return 1
+	switch {
+	case err != nil:
+		return err
+	case !admitted:
+		fmt.Fprintln(stdout, "this machine has the authority of the fleet in this etcd, whose operators stay as they are: start the controller")
+		return nil
 	}
 	fmt.Fprintf(stdout, "%s is %s now; the credentials are in %s\nOn the operator's machine: ktrdrctl context add home --from %s; then delete the file.\n", o.name, o.role, o.out, o.out)
-	return 0
+	return nil
 }
 
 func readConfig(path string) (controller.Config, error) {

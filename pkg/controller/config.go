@@ -24,9 +24,12 @@ type Config struct {
 	// the machine's host name and localhost, and all addresses of its interfaces.
 	Names []string     `yaml:"names"`
 	IPs   []netip.Addr `yaml:"ips"`
-	// Advertise are controllers as host:port that agents are told of. Default: the first name
-	// with the port of Listen.
+	// Advertise are controllers as host:port that agents are told of: with several controllers,
+	// all of them, the same list on each. Default: Address.
 	Advertise []string `yaml:"advertise"`
+	// Address is where other controllers of the fleet reach this one, as host:port. Default: the
+	// first name, else the first IP, with the port of Listen.
+	Address string `yaml:"address"`
 	// StateDir holds the authority, the store and the repository. Default
 	// /var/lib/ktrdr-controller.
 	StateDir string `yaml:"stateDir"`
@@ -155,6 +158,9 @@ func (c *Config) Validate() error {
 		if host, port, err := net.SplitHostPort(endpoint); err != nil || host == "" || port == "" {
 			errs = append(errs, fmt.Errorf("advertise[%d]: %q: write host:port", i, endpoint))
 		}
+	}
+	if host, port, err := net.SplitHostPort(c.Address); c.Address != "" && (err != nil || host == "" || port == "") {
+		errs = append(errs, fmt.Errorf("address: %q: write host:port", c.Address))
 	}
 	if !filepath.IsAbs(c.StateDir) {
 		errs = append(errs, fmt.Errorf("stateDir: %q must be an absolute path", c.StateDir))

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -27,31 +26,54 @@ type Admission struct {
 }
 
 // Init makes the fleet's authority, unless there is one, and the first admin, and writes the
-// admin's credentials. With an embedded store the controller must not run.
-func Init(ctx context.Context, cfg Config, a Admission) error {
+// admin's credentials. A fleet in an external store that has operators keeps them: this machine
+// is found fit for one more controller then, and admitted is false. With an embedded store the
+// controller must not run.
+func Init(ctx context.Context, cfg Config, a Admission) (admitted bool, err error) {
 	if err := prepareState(&cfg); err != nil {
-		return err
+		return false, err
 	}
-	cert, key := cfg.authorityFiles()
-	authority, err := pki.Load(cert, key)
-	if errors.Is(err, fs.ErrNotExist) {
-		authority, err = pki.Create(cfg.authorityDir())
-	}
+	s, err := store.Open(ctx, cfg.store())
 	if err != nil {
-		return err
+		return false, err
 	}
-	return admit(ctx, &cfg, authority, a)
+	defer func() { err = errors.Join(err, s.Close()) }()
+	authority, err := cfg.found(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	if cfg.Etcd.External != nil {
+		operators, err := s.Operators().List(ctx)
+		if err != nil || len(operators) > 0 {
+			return false, err
+		}
+	}
+	return true, admit(ctx, &cfg, s, grant{authority, a})
 }
 
 // AddOperator makes an operator, or gives one new access, for who has the machine. With an
 // embedded store the controller must not run.
-func AddOperator(ctx context.Context, cfg Config, a Admission) error {
+func AddOperator(ctx context.Context, cfg Config, a Admission) (err error) {
 	cert, key := cfg.authorityFiles()
 	authority, err := pki.Load(cert, key)
 	if err != nil {
 		return err
 	}
-	return admit(ctx, &cfg, authority, a)
+	s, err := store.Open(ctx, cfg.store())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := agree(ctx, s, authority, "operator add"); err != nil {
+		return err
+	}
+	return admit(ctx, &cfg, s, grant{authority, a})
+}
+
+// grant is an admission by an authority.
+type grant struct {
+	authority *pki.Authority
+	Admission
 }
 
 func prepareState(cfg *Config) error {
@@ -63,7 +85,7 @@ func prepareState(cfg *Config) error {
 
 // admit grants access and writes it down. The file comes first: a token that can't be kept
 // is one that nobody has.
-func admit(ctx context.Context, cfg *Config, authority *pki.Authority, a Admission) (err error) {
+func admit(ctx context.Context, cfg *Config, s *store.Store, a grant) (err error) {
 	out, err := os.OpenFile(a.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("write credentials: %w", err)
@@ -73,19 +95,14 @@ func admit(ctx context.Context, cfg *Config, authority *pki.Authority, a Admissi
 			_ = os.Remove(a.File) // it holds nothing that works
 		}
 	}()
-	s, err := store.Open(ctx, cfg.store())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
 	service := enroll.New(enroll.Config{
-		Store: s, Authority: func() *pki.Authority { return authority }, Recheck: func(context.Context) {}, Log: slog.New(slog.DiscardHandler),
+		Store: s, Authority: func() *pki.Authority { return a.authority }, Recheck: func(context.Context) {}, Log: slog.New(slog.DiscardHandler),
 	})
 	granted, err := service.Grant(ctx, enroll.Grant{Name: a.Name, Role: store.Role(a.Role), By: "controller/machine"})
 	if err != nil {
 		return err
 	}
-	text, err := cfg.context(authority, a.Name, granted.Token)
+	text, err := cfg.context(a.authority, a.Name, granted.Token)
 	if err != nil {
 		return err
 	}
@@ -115,9 +132,9 @@ func (c *Config) context(authority *pki.Authority, operator string, token *pki.O
 	if err != nil {
 		return nil, err
 	}
-	host, port, err := net.SplitHostPort(c.endpoints(names, ips, c.port())[0])
+	host, port, err := net.SplitHostPort(c.address(names, ips))
 	if err != nil {
-		return nil, fmt.Errorf("advertise: %w", err)
+		return nil, fmt.Errorf("address: %w", err)
 	}
 	entry := contextEntry{
 		Name: operator, Controller: "https://" + net.JoinHostPort(host, port),

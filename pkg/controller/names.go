@@ -39,15 +39,23 @@ func (c *Config) reachable() (names []string, ips []netip.Addr, err error) {
 	return names, ips, nil
 }
 
-// endpoints are what agents are told.
-func (c *Config) endpoints(names []string, ips []netip.Addr, port string) []string {
+// address is where this controller is reached.
+func (c *Config) address(names []string, ips []netip.Addr) string {
 	switch {
-	case len(c.Advertise) > 0:
-		return c.Advertise
+	case c.Address != "":
+		return c.Address
 	case len(names) > 0:
-		return []string{net.JoinHostPort(names[0], port)}
+		return net.JoinHostPort(names[0], c.port())
 	}
-	return []string{net.JoinHostPort(ips[0].String(), port)}
+	return net.JoinHostPort(ips[0].String(), c.port())
+}
+
+// endpoints are what agents are told.
+func (c *Config) endpoints(names []string, ips []netip.Addr) []string {
+	if len(c.Advertise) > 0 {
+		return c.Advertise
+	}
+	return []string{c.address(names, ips)}
 }
 
 // port is the one of Listen.

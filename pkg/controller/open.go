@@ -3,8 +3,6 @@ package controller
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -81,7 +79,7 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (c *Controller, err
 	if err := desired.Prepare(); err != nil {
 		return nil, err
 	}
-	if err := c.openIdentity(); err != nil {
+	if err := c.openIdentity(ctx); err != nil {
 		return nil, err
 	}
 	if err := c.openStore(ctx); err != nil {
@@ -114,30 +112,6 @@ func (c *Controller) close() error {
 	return errors.Join(errs...)
 }
 
-// openIdentity loads the authority and makes the certificate of this start.
-func (c *Controller) openIdentity() error {
-	cert, clients, err := c.issue()
-	if err != nil {
-		return err
-	}
-	c.identity = wire.NewServerIdentity(cert, clients)
-	return nil
-}
-
-// loadAuthority reads the authority's files: they may have been replaced.
-func (c *Controller) loadAuthority() (*pki.Authority, error) {
-	cert, key := c.cfg.authorityFiles()
-	authority, err := pki.Load(cert, key)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w\nThis fleet has no authority yet. Run once, as the user of the controller: ktrdr-controller init", err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	c.authority.Store(authority)
-	return authority, nil
-}
-
 func (c *Controller) openStore(ctx context.Context) error {
 	cfg := c.cfg.store()
 	cfg.Logger = c.log
@@ -146,12 +120,15 @@ func (c *Controller) openStore(ctx context.Context) error {
 		return err
 	}
 	c.onClose(c.store.Close)
+	if err := agree(ctx, c.store, c.authority.Load(), c.id); err != nil {
+		return err
+	}
 	names, ips, err := c.cfg.reachable()
 	if err != nil {
 		return err
 	}
 	c.session, err = c.store.OpenSession(ctx, store.Controller{
-		ID: c.id, Address: c.cfg.endpoints(names, ips, c.cfg.port())[0], StartedAt: c.started.UTC(), Version: api.Version,
+		ID: c.id, Address: c.cfg.address(names, ips), StartedAt: c.started.UTC(), Version: api.Version,
 	})
 	if err != nil {
 		return err
@@ -213,7 +190,7 @@ func (c *Controller) openFleet() error {
 	if err != nil {
 		return err
 	}
-	endpoints := c.cfg.endpoints(names, ips, c.cfg.port())
+	endpoints := c.cfg.endpoints(names, ips)
 	c.hub, err = hub.New(hub.Config{
 		Controller: c.id, Version: api.Version, Endpoints: endpoints, Shelf: c.shelf, Memory: c.session,
 		Caller: callingNode, SliceSent: c.metrics.SliceSent, Log: c.log,

@@ -85,7 +85,8 @@ func (c *Controller) run(ctx context.Context, reload <-chan struct{}) error {
 		g.Go(func() error { return c.follow(life) })
 	}
 	g.Go(func() error {
-		c.identity.Keep(life, reload, c.issue, func(err error) { c.log.ErrorContext(life, "certificate is not renewed", "err", err) })
+		issue := func() (tls.Certificate, *x509.CertPool, error) { return c.issue(life) }
+		c.identity.Keep(life, reload, issue, func(err error) { c.log.ErrorContext(life, "certificate is not renewed", "err", err) })
 		return nil
 	})
 	g.Go(func() error { c.sweep(life); return nil })
@@ -125,20 +126,6 @@ func (c *Controller) stop(ctx context.Context, rpc *grpc.Server, site *http.Serv
 	}
 	<-done
 	return errors.Join(err, c.hub.Wait(context.WithoutCancel(ctx)))
-}
-
-// issue makes a certificate with the authority as it is on the disk now.
-func (c *Controller) issue() (tls.Certificate, *x509.CertPool, error) {
-	authority, err := c.loadAuthority()
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	names, ips, err := c.cfg.reachable()
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	cert, err := authority.IssueServer(names, ips)
-	return cert, authority.Pool(), err
 }
 
 func (c *Controller) grpcServer() *grpc.Server {

@@ -26,6 +26,8 @@ var (
 		"external: compact, defragment and `etcdctl alarm disarm`")
 	// ErrNewer says that a newer controller wrote this.
 	ErrNewer = errors.New("written by a newer controller; upgrade this one")
+	// ErrOtherAuthority says that the fleet in this store has another authority.
+	ErrOtherAuthority = errors.New("the fleet in this store has another authority")
 	// ErrInvalid is about a record that may not be stored as it is.
 	ErrInvalid = errors.New("invalid record")
 	// ErrTokenInvalid says that there is no such token, or that this is not its secret; which of them is not told.

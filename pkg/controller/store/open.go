@@ -39,6 +39,7 @@ type Store struct {
 	controllers *Table[Controller]
 	connections *Table[Connection]
 	audit       *Table[Audit]
+	authorities *Table[Authority]
 }
 
 // Open starts or reaches etcd and returns when it answers. ctx bounds opening only. It refuses

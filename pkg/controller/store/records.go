@@ -185,6 +185,10 @@ func (s *Store) tables() {
 		name: "audit", limit: smallRecord, codec: jsonCodec[Audit](),
 		key: func(a Audit) string { return a.ID },
 	})
+	s.authorities = newTable(s, kind[Authority]{
+		name: "authority", limit: smallRecord, codec: jsonCodec[Authority](), check: checkAuthority,
+		key: func(Authority) string { return authorityKey },
+	})
 }
 
 // Nodes are the machines that have joined. RemoveNode is for removing them.

@@ -155,6 +155,15 @@ func (a *Authority) NotAfter() time.Time { return a.cert.NotAfter }
 // Pin is what a join token tells about the authority.
 func (a *Authority) Pin() Pin { return pinOf(a.cert) }
 
+// Pins are those of all that is trusted, the one that signs first.
+func (a *Authority) Pins() []Pin {
+	var out []Pin
+	for _, cert := range a.bundle {
+		out = append(out, pinOf(cert))
+	}
+	return out
+}
+
 // Pin is the SHA-256 of an authority's public key (SubjectPublicKeyInfo), as RFC 7469
 // computes it.
 type Pin [sha256.Size]byte
