@@ -15,7 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"ktrdr.io/fleet/pkg/agent"
+	"ktrdr.io/fleet/pkg/controller"
 )
 
 func read(t *testing.T, name string) string {
@@ -116,6 +119,44 @@ func keys(typ reflect.Type) []string {
 		list = append(append(list, name), keys(field.Type)...)
 	}
 	return list
+}
+
+// TestControllerUnit lets systemd read the controller's unit, and holds what it promises.
+func TestControllerUnit(t *testing.T) {
+	unit := read(t, "systemd/ktrdr-controller.service")
+	for _, want := range []string{
+		"Type=notify", "Restart=always", "User=ktrdr-controller", "StateDirectory=ktrdr-controller", "StateDirectoryMode=0700", "CapabilityBoundingSet=",
+		"NoNewPrivileges=yes", "ProtectSystem=strict", "ExecStart=/usr/bin/ktrdr-controller run", "ExecReload=/bin/kill -HUP $MAINPID",
+	} {
+		if !strings.Contains(unit, "\n"+want+"\n") {
+			t.Errorf("no line %s", want)
+		}
+	}
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("SKIPPED: systemd-analyze is not installed, the unit is not verified")
+	}
+	replaced := strings.NewReplacer("/usr/bin/ktrdr-controller", "/bin/sh", "User=ktrdr-controller", "User=root", "Group=ktrdr-controller", "Group=root").Replace(unit)
+	file := filepath.Join(t.TempDir(), "ktrdr-controller.service")
+	if err := os.WriteFile(file, []byte(replaced), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := must(t, command(t, analyze, "verify", "--man=no", "--recursive-errors=no", file)); out != "" {
+		t.Errorf("systemd-analyze: %s", out)
+	}
+}
+
+// TestExampleOfController reads the example as the controller does.
+func TestExampleOfController(t *testing.T) {
+	cfg, err := controller.ReadConfig("controller.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := controller.Default()
+	want.Etcd.Embedded, want.Repository.Hosted = &controller.EmbeddedConfig{}, &controller.HostedConfig{Branch: "main"}
+	if diff := cmp.Diff(want, cfg); diff != "" {
+		t.Errorf("the example is not the default (-default +example):\n%s", diff)
+	}
 }
 
 // TestImage builds the image and asks it for its version.

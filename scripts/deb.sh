@@ -37,7 +37,7 @@ done
 mkdir "$STAGE/man"
 ctl man "$STAGE/man"
 gzip -9n "$STAGE"/man/*
-cp packaging/agent.yaml packaging/policy.yaml packaging/controller.yaml packaging/systemd/*.service "$STAGE/"
+cp packaging/agent.yaml packaging/policy.yaml packaging/controller.yaml packaging/systemd/*.service packaging/sysusers/*.conf "$STAGE/"
 
 for DEB_ARCH in "${archs[@]}"; do
     for program in ktrdr-agent ktrdr-exec ktrdr-controller ktrdrctl; do

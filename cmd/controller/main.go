@@ -19,7 +19,8 @@ import (
 
 const usage = `ktrdr-controller brings revisions of the desired state to the nodes of a fleet.
 
-  ktrdr-controller init [--admin admin] [--out FILE]    make the fleet's authority and its first admin; once, before run.
+  ktrdr-controller init [--admin admin] [--out FILE] [--once]
+                                                        make the fleet's authority and its first admin, before run.
                                                         With an etcd that has a fleet: check that this machine fits it
   ktrdr-controller run                                  run until SIGTERM; SIGHUP reads the authority's files anew
   ktrdr-controller check                                check the configuration file and exit
@@ -68,6 +69,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 type options struct {
 	config, role, out string
 	name              string
+	once              bool
 }
 
 func parse(command string, args []string, stderr io.Writer) (options, bool) {
@@ -78,6 +80,7 @@ func parse(command string, args []string, stderr io.Writer) (options, bool) {
 	switch command {
 	case "init":
 		flags.StringVar(&o.name, "admin", "admin", "`name` of the first admin")
+		flags.BoolVar(&o.once, "once", false, "do nothing when the fleet has an operator already")
 		flags.StringVar(&o.out, "out", "", "`file` for the admin's credentials; default admin.yaml in the state folder")
 		o.role = "admin"
 	case "operator add":
@@ -131,7 +134,7 @@ func manage(ctx context.Context, command string, cfg controller.Config, o option
 	if o.out == "" {
 		o.out = cfg.CredentialsFile()
 	}
-	admission := controller.Admission{Name: o.name, Role: o.role, File: o.out}
+	admission := controller.Admission{Name: o.name, Role: o.role, File: o.out, Once: o.once}
 	admitted, err := true, error(nil)
 	if command == "init" {
 		admitted, err = controller.Init(ctx, cfg, admission)
@@ -141,6 +144,8 @@ func manage(ctx context.Context, command string, cfg controller.Config, o option
 	switch {
 	case err != nil:
 		return err
+	case !admitted && o.once:
+		return nil
 	case !admitted:
 		fmt.Fprintln(stdout, "this machine has the authority of the fleet in this etcd, whose operators stay as they are: start the controller")
 		return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -23,6 +24,8 @@ type Admission struct {
 	Role string
 	// File gets the credentials as a context of ktrdrctl, mode 0600. It must not exist.
 	File string
+	// Once makes Init do nothing when the fleet has an operator already.
+	Once bool
 }
 
 // Init makes the fleet's authority, unless there is one, and the first admin, and writes the
@@ -42,10 +45,16 @@ func Init(ctx context.Context, cfg Config, a Admission) (admitted bool, err erro
 	if err != nil {
 		return false, err
 	}
-	if cfg.Etcd.External != nil {
+	if cfg.Etcd.External != nil || a.Once {
 		operators, err := s.Operators().List(ctx)
 		if err != nil || len(operators) > 0 {
 			return false, err
+		}
+	}
+	if a.Once {
+		// What a crash left holds nothing that works.
+		if err := os.Remove(a.File); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, fmt.Errorf("write credentials: %w", err)
 		}
 	}
 	return true, admit(ctx, &cfg, s, grant{authority, a})
