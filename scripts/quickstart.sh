@@ -127,12 +127,27 @@ vaults:
           - {label: jwt_secret, value: $(random 32)}
           - {label: grafana_password, value: $(random 12)}
           - {label: ghcr_token, value: unused}
+      - title: ktrdr-fleet
+        fields:
+          - {label: viewer_token, value: unknown}
+          - {label: authority, value: unknown}
 EOF
 	)
 }
 
+# What Prometheus shows the controller, and how it knows it, as `ktrdrctl operator add` gives it.
+write_viewer() {
+	local token authority
+	"$bin/ktrdrctl" operator add prometheus --role viewer -o "$home/viewer.yaml" >/dev/null
+	token=$(awk '$1 == "token:" {print $2}' "$home/viewer.yaml")
+	authority=$(awk '$1 == "authority:" {print $2}' "$home/viewer.yaml" | base64 -d | awk '{printf "%s\\\\n", $0}')
+	rm -f "$home/viewer.yaml"
+	sed -i -e "s|\(label: viewer_token, value: \)[^}]*|\1$token|" -e "s|\(label: authority, value: \)[^}]*|\1\"$authority\"|" "$home/vaults.yaml"
+}
+
 start_connect() {
 	write_vault
+	write_viewer
 	(cd "$top" && go build -o "$home/connect-server" ./test/connect/cmd/connect-server)
 	rm -f "$home/connect-token"
 	nohup setsid "$home/connect-server" -listen "$connect" -data "$home/vaults.yaml" -token-file "$home/connect-token" \
@@ -242,10 +257,10 @@ make -s -C "$top" build
 say "Demonstration images (made from scratch, no registry)"
 (cd "$top" && go run ./test/demo/cmd/demo-images)
 stop_all
-say "A stand-in for 1Password Connect with the vault in $home/vaults.yaml"
-start_connect
 say "Controller on https://$controller, with an authority and an admin of its own"
 start_controller
+say "A stand-in for 1Password Connect with the vault in $home/vaults.yaml"
+start_connect
 say "This machine joins as node demo"
 join
 say "git push desired-state main: a copy of desired-state/ in $repo"

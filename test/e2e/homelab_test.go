@@ -26,11 +26,12 @@ const (
 	dbPass   = `pa$$w0rd-"quoted"\back`
 	jwt      = "a-jwt-secret-that-has-more-than-32-characters"
 	grafana  = "grafana-pass-91c2"
+	viewer   = "ktrdr-op-1.viewer-4b77"
 	ghcr     = "ghp_notARealToken0123456789"
 	homelabN = "lab"
 )
 
-const dotenv = "DB_USERNAME=" + dbUser + "\nDB_PASSWORD='" + dbPass + "'\nJWT_SECRET=" + jwt + "\nGRAFANA_PASSWORD=" + grafana + "\nGHCR_TOKEN=" + ghcr + "\n"
+const dotenv = "DB_USERNAME=" + dbUser + "\nDB_PASSWORD='" + dbPass + "'\nJWT_SECRET=" + jwt + "\nGRAFANA_PASSWORD=" + grafana + "\nGHCR_TOKEN=" + ghcr + "\nVIEWER_TOKEN=" + viewer + "\nAUTHORITY=authority-in-pem\n"
 
 var (
 	coreNames   = []string{"ktrdr-db", "ktrdr-backend", "ktrdr-prometheus", "ktrdr-grafana", "ktrdr-jaeger", "ktrdr-mcp"} //nolint:gochecknoglobals // constants
@@ -97,7 +98,7 @@ func (h *homelab) env() string {
 	return strings.Join([]string{
 		"IMAGE_TAG=sha-de00001", "KTRDR_DB_NAME=ktrdr", "KTRDR_DB_USER=" + dbUser, "DB_USER=" + dbUser, "KTRDR_DB_PASSWORD=" + quote(dbPass),
 		"DB_PASSWORD=" + quote(dbPass), "KTRDR_AUTH_JWT_SECRET=" + jwt, "GF_ADMIN_PASSWORD=" + grafana, "NODE_NAME=" + homelabN,
-		"NODE_HOSTNAME=172.17.0.1", "BACKEND_HOST=172.17.0.1",
+		"NODE_HOSTNAME=172.17.0.1", "BACKEND_HOST=172.17.0.1", "FLEET_VIEWER_TOKEN=" + viewer, "FLEET_AUTHORITY=authority-in-pem",
 	}, "\n") + "\n"
 }
 
