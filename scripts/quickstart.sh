@@ -277,6 +277,10 @@ git -C "$repo" log --format='%h %an: %s'
 say "Rotate db_password in the vault: the role, then the backend, then the workers"
 rotate_password
 say "ktrdrctl status"
+for _ in $(seq 50); do # agents tell what changed a moment later
+	"$bin/ktrdrctl" status >/dev/null && break
+	sleep 0.2
+done
 "$bin/ktrdrctl" status
 say "What the backend sees"
 curl -fsS "http://$gateway:8000/api/v1/workers"
