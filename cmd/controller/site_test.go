@@ -85,18 +85,34 @@ func freeAddr(t testing.TB) string {
 // newSite initialises and starts a controller.
 func newSite(t testing.TB) *site {
 	t.Helper()
+	return newSiteWith(t, "", nil)
+}
+
+// newSiteWith has more in its configuration, and is of the fleet of another controller.
+func newSiteWith(t testing.TB, more string, fleet *site) *site {
+	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("SKIPPED: there is no git program")
 	}
 	dir := t.TempDir()
 	s := &site{t: t, dir: dir, config: filepath.Join(dir, "controller.yaml"), addr: freeAddr(t), metrics: freeAddr(t)}
-	must(t, os.WriteFile(s.config, fmt.Appendf(nil, "listen: %s\nips: [127.0.0.1]\nstateDir: %s/state\nmetrics: %s\n", s.addr, dir, s.metrics), 0o600))
+	must(t, os.WriteFile(s.config, fmt.Appendf(nil, "listen: %s\nips: [127.0.0.1]\nstateDir: %s/state\nmetrics: %s\n%s", s.addr, dir, s.metrics, more), 0o600))
+	if fleet != nil {
+		must(t, os.CopyFS(filepath.Join(dir, "state", "authority"), os.DirFS(filepath.Join(fleet.dir, "state", "authority"))))
+		for name, mode := range map[string]os.FileMode{"": 0o700, "authority": 0o700, "authority/ca.key": 0o600} {
+			must(t, os.Chmod(filepath.Join(dir, "state", name), mode))
+		}
+	}
 	credentials := filepath.Join(dir, "admin.yaml")
 	out, err := s.command("init", "--config", s.config, "--out", credentials).CombinedOutput()
 	if err != nil {
 		t.Fatalf("init: %v\n%s", err, out)
 	}
-	s.authority, s.token = readContext(t, credentials)
+	if fleet == nil {
+		s.authority, s.token = readContext(t, credentials)
+	} else {
+		s.authority, s.token = fleet.authority, fleet.token
+	}
 	s.start()
 	t.Cleanup(func() {
 		s.stop()
@@ -220,9 +236,17 @@ func (s *site) join(name string) *pki.Credentials {
 // agent joins a node and runs its agent; stop ends it.
 func (s *site) agent(a *agenttest.Agent) (stop func()) {
 	s.t.Helper()
+	return s.agentOf(a, s.addr)
+}
+
+// agentOf is an agent that tries several controllers in turn, the first one first.
+func (s *site) agentOf(a *agenttest.Agent, addrs ...string) (stop func()) {
+	s.t.Helper()
 	c := s.join(a.Name)
+	tries := -1
 	a.Dial = func() (*grpc.ClientConn, error) {
-		return wire.Dial(wire.Client{Target: s.addr, TLS: func() (*tls.Config, error) { return wire.ClientTLS(c), nil }})
+		tries++
+		return wire.Dial(wire.Client{Target: addrs[tries%len(addrs)], TLS: func() (*tls.Config, error) { return wire.ClientTLS(c), nil }})
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	done := make(chan struct{})
