@@ -87,10 +87,10 @@ func TestKilledInTheMiddle(t *testing.T) {
 func TestNoUpdateIsLost(t *testing.T) {
 	s := newSite(t)
 	agents := map[string]*agenttest.Agent{}
-	stops := map[string]func(){}
 	for _, name := range []string{"a", "b", "c"} {
-		agents[name] = &agenttest.Agent{Name: name}
-		stops[name] = s.agent(agents[name])
+		// Slow enough to be dropped between a slice and its acceptance.
+		agents[name] = &agenttest.Agent{Name: name, Pace: 30 * time.Millisecond}
+		s.agent(agents[name])
 	}
 	s.await("all agents are connected", func() bool { return s.connected() == 3 })
 	s.write("the first", state())
@@ -109,6 +109,12 @@ func TestNoUpdateIsLost(t *testing.T) {
 		work.Go(func() { s.scaleAtRandom(ctx, node, &accepted) })
 	}
 	work.Go(func() { s.deployAtRandom(ctx, &accepted) })
+	work.Go(func() {
+		for ctx.Err() == nil {
+			wait(ctx, time.Duration(100+rand.IntN(300))*time.Millisecond)
+			agents[[]string{"a", "b", "c"}[rand.IntN(3)]].Drop()
+		}
+	})
 	kills := 0
 	for ctx.Err() == nil {
 		wait(ctx, time.Duration(800+rand.IntN(1200))*time.Millisecond)

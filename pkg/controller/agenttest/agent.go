@@ -119,6 +119,15 @@ func (a *Agent) Say() {
 	}
 }
 
+// Drop breaks the connection off; Run makes another one.
+func (a *Agent) Drop() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.link != nil {
+		a.link.drop()
+	}
+}
+
 // Faults are what the controller did wrong.
 func (a *Agent) Faults() []string {
 	a.mu.Lock()
@@ -148,12 +157,14 @@ type link struct {
 	seq     uint64
 	work    sync.WaitGroup
 	ctx     context.Context //nolint:containedctx // the connection's
+	drop    context.CancelFunc
 }
 
 func (l *link) run(ctx context.Context, conn *grpc.ClientConn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer l.work.Wait()
 	defer cancel()
+	l.drop = cancel
 	stream, err := ktrdrv1.NewAgentServiceClient(conn).Connect(ctx)
 	if err != nil {
 		return
