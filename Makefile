@@ -126,7 +126,7 @@ fuzz: ## every fuzz target for FUZZTIME (default 10s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
 .PHONY: release
-release: ## release binaries and SHA256SUMS, in dist/
+release: ## release binaries, Debian packages and SHA256SUMS, in dist/
 	scripts/release.sh dist
 
 .PHONY: release-check

@@ -14,29 +14,24 @@ archs=("$@")
 version=${VERSION:-dev}
 version=${version#v}
 [[ $version == [0-9]*.* ]] || version=0~$version
-export DEB_VERSION=${version//-/+} STAGE DEB_ARCH
+readonly DEB_VERSION=${version//-/+}
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-0}
 STAGE=$(mktemp -d)
 trap 'rm -rf "$STAGE"' EXIT
 
 nfpm() { GOFLAGS=-mod=readonly go tool -modfile=tools/nfpm/go.mod nfpm "$@"; }
-ctl() { CGO_ENABLED=0 go run ./cmd/ctl "$@"; }
 
-# scripts NAME UNIT STATE
+# scripts NAME STATE: what dpkg runs for a package.
 scripts() {
     local part
     for part in postinst prerm postrm; do
-        sed -e "s|@UNIT@|$2|g" -e "s|@STATE@|$3|g" "packaging/deb/$part" >"$STAGE/$1.$part"
+        sed -e "s|@UNIT@|ktrdr-$1.service|g" -e "s|@STATE@|$2|g" "packaging/deb/$part" >"$STAGE/$1.$part"
     done
 }
-scripts agent ktrdr-agent.service /var/lib/ktrdr
-scripts controller ktrdr-controller.service /var/lib/ktrdr-controller
-for shell in bash zsh fish; do
-    ctl completion "$shell" >"$STAGE/completion.$shell"
-done
-mkdir "$STAGE/man"
-ctl man "$STAGE/man"
-gzip -9n "$STAGE"/man/*
+scripts agent /var/lib/ktrdr
+scripts controller /var/lib/ktrdr-controller
+tar -xzf "$folder/ktrdrctl_share.tar.gz" -C "$STAGE"
+gzip -9n "$STAGE"/man1/*
 cp packaging/agent.yaml packaging/policy.yaml packaging/controller.yaml packaging/systemd/*.service packaging/sysusers/*.conf "$STAGE/"
 
 for DEB_ARCH in "${archs[@]}"; do
@@ -45,8 +40,8 @@ for DEB_ARCH in "${archs[@]}"; do
     done
     find "$STAGE" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" -- {} +
     for package in agent controller ctl; do
-        nfpm package --config "packaging/deb/$package.yaml" --packager deb --target "$folder/"
+        # nfpm takes variables in some of its fields only.
+        sed -e "s|\${STAGE}|$STAGE|g" -e "s|\${DEB_ARCH}|$DEB_ARCH|g" -e "s|\${DEB_VERSION}|$DEB_VERSION|g" "packaging/deb/$package.yaml" >"$STAGE/nfpm.yaml"
+        nfpm package --config "$STAGE/nfpm.yaml" --packager deb --target "$folder/"
     done
 done
-cd "$folder"
-LC_ALL=C sha256sum -- ktrdr* >SHA256SUMS

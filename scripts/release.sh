@@ -42,8 +42,9 @@ if [[ -d cmd/ctl ]]; then
         gzip -n -9 >"$folder/ktrdrctl_share.tar.gz"
 fi
 
+compgen -G "$folder/ktrdr*" >/dev/null || { echo "release: nothing was built" >&2; exit 1; }
+scripts/deb.sh "$folder"
 cd "$folder"
-compgen -G 'ktrdr*' >/dev/null || { echo "release: nothing was built" >&2; exit 1; }
 touch --date="@${SOURCE_DATE_EPOCH:-0}" -- ktrdr*
 LC_ALL=C sha256sum -- ktrdr* >SHA256SUMS
 cat SHA256SUMS
