@@ -26,6 +26,8 @@ func (l *lab) connect(ctx context.Context, node string, hello *ktrdrv1.Hello) ag
 	conn, err := l.dial(l.credentials(pki.Node, node))
 	must(l.t, err)
 	l.t.Cleanup(func() { _ = conn.Close() })
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	l.t.Cleanup(cancel)
 	stream, err := ktrdrv1.NewAgentServiceClient(conn).Connect(ctx)
 	must(l.t, err)
 	must(l.t, stream.Send(&ktrdrv1.AgentMessage{Kind: &ktrdrv1.AgentMessage_Hello{Hello: hello}}))
