@@ -193,7 +193,7 @@ func (c *Controller) openFleet() error {
 	endpoints := c.cfg.endpoints(names, ips)
 	c.hub, err = hub.New(hub.Config{
 		Controller: c.id, Version: api.Version, Endpoints: endpoints, Shelf: c.shelf, Memory: c.session,
-		Caller: callingNode, SliceSent: c.metrics.SliceSent, Log: c.log,
+		Caller: callingNode, Newest: c.store.NewestRollout, SliceSent: c.metrics.SliceSent, Log: c.log,
 	})
 	if err != nil {
 		return err

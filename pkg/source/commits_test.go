@@ -1,6 +1,7 @@
 package source_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,6 +60,44 @@ func TestCommits(t *testing.T) {
 	}
 	if _, err := commits.Tree(t.Context(), second); err != nil {
 		t.Errorf("a kept tree is gone: %v", err)
+	}
+}
+
+// TestCommitsAtOnce: a tree that one reads stays whole while others make the same one.
+func TestCommitsAtOnce(t *testing.T) {
+	r := newGitRepo(t)
+	files := sourcetest.Files{}
+	for i := range 40 {
+		files[fmt.Sprintf("f%d", i)] = sourcetest.Text("x")
+	}
+	id := r.commit(t, files)
+	for range 10 {
+		commits := openCommits(t, source.Limits{})
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				tree, err := commits.Tree(t.Context(), id, r.bare)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				root, err := os.OpenRoot(tree.Dir)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer root.Close() //nolint:errcheck // it was only read
+				for range 20 {
+					for name := range files {
+						if _, err := root.Stat(name); err != nil {
+							t.Errorf("a file is gone under its reader: %v", err)
+							return
+						}
+					}
+				}
+			})
+		}
+		wg.Wait()
 	}
 }
 

@@ -157,10 +157,15 @@ func (t *trees) build(name string, fill func(*manifest) (Revision, error)) (Tree
 }
 
 // adopt moves the finished folder tmp to its place. The record goes away before the old tree and comes after the
-// new one, so that at no moment a record stands for a tree it doesn't describe.
+// new one, so that at no moment a record stands for a tree it doesn't describe. A tree that is there already and is
+// the same stays: somebody who was faster may be reading it.
 func (t *trees) adopt(name, tmp string, rec record) (Tree, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if there, err := t.record(name); err == nil && there.Digest == rec.Digest && t.matches(name, rec.Digest) {
+		t.current = name
+		return Tree{Revision: rec.Revision, Dir: t.path("trees", name)}, nil
+	}
 	if err := t.forget(name); err != nil {
 		return Tree{}, err
 	}

@@ -62,7 +62,7 @@ func refusalLimits() Limits { return Limits{Burst: 60, Pause: 10 * time.Second} 
 var (
 	errUnauthenticated = status.Error(codes.Unauthenticated, "who are you? show a certificate or a token that this fleet knows")
 	errTooMany         = status.Error(codes.ResourceExhausted, "too many attempts; wait a minute")
-	errUnavailable     = status.Error(codes.Unavailable, "the controller can't tell now who you are; try again")
+	errUnavailable     = status.Error(codes.Unavailable, "the controller's store, etcd, does not answer: it can't look up now who you are; try again")
 )
 
 // proof is what a peer shows.

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -48,6 +47,9 @@ type Agent struct {
 	slice    *ktrdrv1.Slice    // in force
 	history  []string          // revisions that were accepted
 	received int               // slices, accepted or not
+	seen     []string          // revisions of slices, accepted or not
+	told     []string          // controllers, by the newest Welcome
+	at       string            // id of the controller that it is from
 	faults   []string
 	links    int
 	link     *link
@@ -67,72 +69,6 @@ func (a *Agent) Run(ctx context.Context) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-}
-
-// Revision is in force, with the digest of its slice.
-func (a *Agent) Revision() (revision, digest string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.slice.GetRevision(), a.slice.GetDigest()
-}
-
-// History are the revisions that were accepted, in their order.
-func (a *Agent) History() []string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.history)
-}
-
-// Received counts slices and Connections streams that were greeted.
-func (a *Agent) Received() (slices, connections int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.received, a.links
-}
-
-// File returns the content of a file that is in force.
-func (a *Agent) File(path string) string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, f := range a.slice.GetFiles() {
-		if f.GetPath() == path {
-			return string(a.files[hex.EncodeToString(f.GetSha256())])
-		}
-	}
-	return ""
-}
-
-// Slice is in force; nil before the first. Nobody changes it.
-func (a *Agent) Slice() *ktrdrv1.Slice {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.slice
-}
-
-// Say sends a status about the slice in force again, with the outcome of now.
-func (a *Agent) Say() {
-	a.mu.Lock()
-	l := a.link
-	a.mu.Unlock()
-	if l != nil {
-		l.report(l.ctx)
-	}
-}
-
-// Drop breaks the connection off; Run makes another one.
-func (a *Agent) Drop() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.link != nil {
-		a.link.drop()
-	}
-}
-
-// Faults are what the controller did wrong.
-func (a *Agent) Faults() []string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.faults)
 }
 
 func (a *Agent) fault(format string, args ...any) {
@@ -216,6 +152,7 @@ func (l *link) handle(ctx context.Context, m *ktrdrv1.ControllerMessage) {
 	case *ktrdrv1.ControllerMessage_Welcome:
 		l.agent.mu.Lock()
 		l.agent.links++
+		l.agent.told, l.agent.at = kind.Welcome.GetEndpoints(), kind.Welcome.GetController()
 		l.ctx, l.agent.link = ctx, l
 		has := l.agent.slice != nil
 		l.agent.mu.Unlock()
@@ -226,6 +163,7 @@ func (l *link) handle(ctx context.Context, m *ktrdrv1.ControllerMessage) {
 		l.pending, l.partial = kind.Slice, map[string][]byte{}
 		l.agent.mu.Lock()
 		l.agent.received++
+		l.agent.seen = append(l.agent.seen, kind.Slice.GetRevision())
 		l.agent.mu.Unlock()
 		l.take(kind.Slice.GetContents())
 		l.proceed(ctx, true)

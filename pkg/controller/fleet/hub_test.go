@@ -51,6 +51,24 @@ func slice(t testing.TB, stream agentStream) *ktrdrv1.Slice {
 	return receive(t, stream, (*ktrdrv1.ControllerMessage).GetSlice, func(s *ktrdrv1.Slice) bool { return s != nil })
 }
 
+// TestNothingOlder: a node comes from another controller while this one's watch is behind. It is
+// not sent what it may have had before, but what comes next.
+func TestNothingOlder(t *testing.T) {
+	l := newLab(t)
+	first := l.trees.write(t, "first", state(nil))
+	l.accept(first)
+	l.ended(first)
+	l.lag.Store(1)
+	asked := l.asked.Load()
+	stream := l.connect(t.Context(), "b", &ktrdrv1.Hello{Version: "test"})
+	l.await("the hub asks how old the newest rollout is", func() bool { return l.asked.Load() > asked })
+	second := l.trees.write(t, "second", state(map[string]string{"fleet.yaml": "apiVersion: ktrdr.io/v1alpha1\nkind: Fleet\nmetadata: {name: home}\nspec: {}\n"}))
+	l.accept(second)
+	if s := slice(t, stream); s.GetRevision() != second {
+		t.Errorf("the node gets %q, which is older than what it may have", s.GetSubject())
+	}
+}
+
 // TestNodesGetTheirOwnFilesOnly: a node that asks for the content of another one's file, whose
 // digest it may guess, is told that there is none.
 func TestNodesGetTheirOwnFilesOnly(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,6 +61,15 @@ type lab struct {
 	trees     *trees
 	shelf     *slicing.Shelf
 	admin     *pki.Credentials
+	// lag is how far the hub's watch is behind, as it is told; asked counts who was told.
+	lag, asked atomic.Int64
+}
+
+// newest is what the hub asks the store.
+func (l *lab) newest(ctx context.Context) (int64, error) {
+	revision, err := l.store.NewestRollout(ctx)
+	l.asked.Add(1)
+	return revision + l.lag.Load(), err
 }
 
 type trees struct {
@@ -111,7 +121,7 @@ func newLab(t testing.TB) *lab {
 	must(t, err)
 	shelf := slicing.NewShelf(l.trees)
 	l.shelf = shelf
-	l.hub, err = hub.New(hub.Config{Controller: "c1", Version: "test", Shelf: shelf, Memory: l.session, Caller: caller, Log: log, StatusInterval: 10 * time.Millisecond})
+	l.hub, err = hub.New(hub.Config{Controller: "c1", Version: "test", Shelf: shelf, Memory: l.session, Caller: caller, Newest: l.newest, Log: log, StatusInterval: 10 * time.Millisecond})
 	must(t, err)
 	l.ledger = fleet.NewLedger(log)
 	driver := &fleet.Driver{Store: l.store, Session: l.session, Hub: l.hub, Shelf: shelf, Ledger: l.ledger, Grace: 500 * time.Millisecond, Log: log}

@@ -34,6 +34,9 @@ type Config struct {
 	Memory Memory
 	// Caller returns the name of the node that calls. It has been verified. Required.
 	Caller func(ctx context.Context) (string, error)
+	// Newest is the store's revision of the newest rollout: a node that comes from another
+	// controller is sent nothing before this hub has seen it. nil when there is no other one.
+	Newest func(ctx context.Context) (int64, error)
 	// SliceSent is told of each slice that was sent; nil for nobody.
 	SliceSent func()
 	// Log, nil for none.

@@ -27,6 +27,9 @@ type Hub struct {
 	targets  map[string]rollout.Target
 	rollout  int64
 	closed   bool
+	// seen is the store's revision up to which rollouts are known; saws is closed when it grows.
+	seen int64
+	saws chan struct{}
 }
 
 // New makes a hub. Run has to run for it to know what nodes are to have.
@@ -37,7 +40,7 @@ func New(cfg Config) (*Hub, error) {
 	}
 	return &Hub{
 		cfg: cfg, started: time.Now(), board: newBoard(), events: newJournal(),
-		sessions: map[string]*session{}, targets: map[string]rollout.Target{},
+		sessions: map[string]*session{}, targets: map[string]rollout.Target{}, saws: make(chan struct{}),
 	}, nil
 }
 

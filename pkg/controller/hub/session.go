@@ -53,6 +53,7 @@ type session struct {
 	digest  string // that the node has accepted
 	refused string // digest that it refused, while the target is the same
 	sent    string // digest of the slice that was sent last
+	current bool   // the target is no older than what the node may have got elsewhere
 	// cut is the slice that was sent last, accepted the one that the node has; nil when unknown.
 	cut, accepted *slicing.Cut
 	// statusAck and eventAck are due when they are not zero.
@@ -104,6 +105,7 @@ func (s *session) run() error {
 	}
 	s.log.InfoContext(s.ctx, "node connected", "address", s.address, "version", s.hello.GetVersion(), "revision", s.hello.GetRevision())
 	s.hub.streams.Go(func() { s.end(s.send()) })
+	s.hub.streams.Go(s.freshen)
 	s.keep()
 	err := context.Cause(s.ctx)
 	current := s.hub.leave(s)
@@ -225,6 +227,9 @@ func (s *session) next() (*ktrdrv1.ControllerMessage, error) {
 // due tells whether the node lacks its target. Called with mu held.
 func (s *session) due() bool {
 	d := s.target.Digest
+	if !s.current {
+		return false
+	}
 	return d != "" && d != s.digest && d != s.sent && d != s.refused || d != "" && d == s.digest && s.sent != "" && s.sent != d
 }
 

@@ -25,17 +25,23 @@ func (h *Hub) Watch(ctx context.Context, s *store.Store) error {
 func (h *Hub) watchRollouts(ctx context.Context, s *store.Store) {
 	var newest int64
 	for change := range s.WatchRollouts(ctx, 0) {
-		if change.What != store.Put || change.Value.Number < newest {
-			continue
+		if change.What == store.Put && change.Value.Number >= newest {
+			newest = change.Value.Number
+			h.take(ctx, change.Value)
 		}
-		newest = change.Value.Number
-		var record rollout.Record
-		if err := json.Unmarshal(change.Value.Data, &record); err != nil {
-			h.cfg.Log.ErrorContext(ctx, "rollout can't be read", "number", newest, "err", err)
-			continue
+		if change.What != store.Resync { // which comes before what it is about
+			h.saw(change.Revision)
 		}
-		h.SetTargets(newest, record.Targets)
 	}
+}
+
+func (h *Hub) take(ctx context.Context, newest store.Rollout) {
+	var record rollout.Record
+	if err := json.Unmarshal(newest.Data, &record); err != nil {
+		h.cfg.Log.ErrorContext(ctx, "rollout can't be read", "number", newest.Number, "err", err)
+		return
+	}
+	h.SetTargets(newest.Number, record.Targets)
 }
 
 // watchNodes ends the stream of a node that was removed.

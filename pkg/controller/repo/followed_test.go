@@ -199,6 +199,32 @@ func TestFollowedChangeIsDoneAgain(t *testing.T) {
 	}
 }
 
+// TestFollowedChangeIsOvertaken: between a push and the move of the head another controller finds
+// the commit, accepts it and makes the next change.
+func TestFollowedChangeIsOvertaken(t *testing.T) {
+	f, g := newForge(t), newGate(t)
+	followed, other := f.follow(t, g), f.follow(t, &gate{file: g.file})
+	var next repo.Commit
+	accepts := 0
+	g.accept = func(repo.Push) error {
+		var err error
+		if accepts++; accepts == 2 { // the first one is that of the branch as it was
+			next, err = other.Change(context.WithoutCancel(t.Context()), scale("ann", 2))
+		}
+		return err
+	}
+	made, err := followed.Change(t.Context(), scale("bob", 3))
+	if err != nil || made.Author.Name != "bob" || len(next.Parents) != 1 || next.Parents[0] != made.ID || f.tip() != next.ID {
+		t.Errorf("%+v, %v, then %+v, tip %s", made, err, next, f.tip())
+	}
+	if times := f.tipOf("bob"); times != 1 {
+		t.Errorf("bob's change is on the branch %d times", times)
+	}
+	if text := f.git("--git-dir", f.bare, "show", "main:nodes/b.yaml"); !strings.Contains(text, "backtest: 2") {
+		t.Errorf("what ann asked for later is undone:\n%s", text)
+	}
+}
+
 func (f *forge) tipOf(author string) int {
 	return strings.Count(f.git("--git-dir", f.bare, "log", "--format=%an", "main"), author)
 }

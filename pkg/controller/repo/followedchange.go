@@ -41,7 +41,9 @@ func (f *Followed) change(ctx context.Context, c Change, makeCommit func(ctx con
 	defer f.release()
 	var err error
 	for range maxTries {
-		if _, err = f.sync(ctx); err != nil {
+		if _, err = f.sync(ctx); errors.Is(err, ErrHeadMoved) {
+			continue // by another controller
+		} else if err != nil {
 			return Commit{}, err
 		}
 		var head, made Commit
@@ -80,8 +82,23 @@ func (f *Followed) propose(ctx context.Context, c Change, old, id string) (Commi
 	// From here on the change has happened, whether the caller waits or not.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.limits.GitTimeout)
 	defer cancel()
-	if err := f.advance(ctx, push, f.key); err != nil {
+	if err := f.advance(ctx, push, f.key); err != nil && !f.overtaken(ctx, id, err) {
 		return Commit{}, err
 	}
 	return f.show(ctx, id)
+}
+
+// overtaken tells whether a commit that was pushed is below the head already: another controller
+// found it on the branch, accepted it and went on. Making the change again would undo what came
+// after it.
+func (f *Followed) overtaken(ctx context.Context, id string, why error) bool {
+	if !errors.Is(why, ErrHeadMoved) {
+		return false
+	}
+	head, err := f.key(ctx)
+	if err != nil || f.ensure(ctx, head) != nil {
+		return false
+	}
+	below, err := f.isAncestor(ctx, id, head)
+	return err == nil && below
 }

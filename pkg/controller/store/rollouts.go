@@ -28,6 +28,22 @@ func (s *Store) Rollouts(ctx context.Context, limit int) ([]Rollout, error) {
 	return s.rollouts.first(ctx, s.rollouts.folder(), limit)
 }
 
+// NewestRollout returns etcd's revision of the last change of the rollout that was started last, as
+// the Revision of a Change has it; 0 before the first. It is read from the quorum and costs the
+// same however large the rollout is.
+func (s *Store) NewestRollout(ctx context.Context) (int64, error) {
+	call, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	got, err := s.client.Get(call, s.rollouts.folder(), clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
+	if err != nil {
+		return 0, s.rollouts.failed("look at the newest of", "", classify(ctx, err))
+	}
+	if len(got.Kvs) == 0 {
+		return 0, nil
+	}
+	return got.Kvs[0].ModRevision, nil
+}
+
 // StartRollout makes next the current one if number after is still the current one (0 =
 // there was none), else ErrConflict. It sets number and generation, and drops what is
 // older than the 50 before.

@@ -1,0 +1,95 @@
+package agenttest
+
+import (
+	"encoding/hex"
+	"slices"
+
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+)
+
+// Revision is in force, with the digest of its slice.
+func (a *Agent) Revision() (revision, digest string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.slice.GetRevision(), a.slice.GetDigest()
+}
+
+// History are the revisions that were accepted, in their order.
+func (a *Agent) History() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.history)
+}
+
+// Received counts slices and Connections streams that were greeted.
+func (a *Agent) Received() (slices, connections int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.received, a.links
+}
+
+// Seen are the revisions of all slices that came, accepted or not, in their order.
+func (a *Agent) Seen() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.seen)
+}
+
+// Endpoints are the controllers that the newest Welcome told of.
+func (a *Agent) Endpoints() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.told)
+}
+
+// Controller is the id of the one that sent the newest Welcome.
+func (a *Agent) Controller() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.at
+}
+
+// File returns the content of a file that is in force.
+func (a *Agent) File(path string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, f := range a.slice.GetFiles() {
+		if f.GetPath() == path {
+			return string(a.files[hex.EncodeToString(f.GetSha256())])
+		}
+	}
+	return ""
+}
+
+// Slice is in force; nil before the first. Nobody changes it.
+func (a *Agent) Slice() *ktrdrv1.Slice {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.slice
+}
+
+// Say sends a status about the slice in force again, with the outcome of now.
+func (a *Agent) Say() {
+	a.mu.Lock()
+	l := a.link
+	a.mu.Unlock()
+	if l != nil {
+		l.report(l.ctx)
+	}
+}
+
+// Drop breaks the connection off; Run makes another one.
+func (a *Agent) Drop() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.link != nil {
+		a.link.drop()
+	}
+}
+
+// Faults are what the controller did wrong.
+func (a *Agent) Faults() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.faults)
+}
