@@ -36,8 +36,23 @@ func (c *Controller) issue(ctx context.Context) (tls.Certificate, *x509.CertPool
 	if err != nil {
 		return tls.Certificate{}, nil, err
 	}
+	peer, err := authority.IssueController(c.id)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
 	cert, err := authority.IssueServer(names, ips)
+	if err == nil {
+		config := wire.TrustTLS(authority.Pool())
+		config.Certificates = []tls.Certificate{peer}
+		c.peer.Store(config)
+	}
 	return cert, authority.Pool(), err
+}
+
+// address is where a running controller is reached.
+func (c *Controller) address(ctx context.Context, id string) (string, error) {
+	found, err := c.store.Controllers().Get(ctx, id)
+	return found.Address, err
 }
 
 // loadAuthority reads the authority's files: they may have been replaced. A store that is open

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"ktrdr.io/fleet/pkg/controller/enroll"
 	"ktrdr.io/fleet/pkg/controller/fleet"
 	"ktrdr.io/fleet/pkg/controller/hub"
+	"ktrdr.io/fleet/pkg/controller/peers"
 	"ktrdr.io/fleet/pkg/controller/repo"
 	"ktrdr.io/fleet/pkg/controller/slicing"
 	"ktrdr.io/fleet/pkg/controller/store"
@@ -36,20 +38,22 @@ type Controller struct {
 
 	authority atomic.Pointer[pki.Authority]
 	identity  *wire.ServerIdentity
-	store     *store.Store
-	session   *store.Session
-	guard     *access.Guard
-	repo      repository
-	hosted    *repo.Hosted // nil when a remote repository is followed
-	follower  *follower    // nil when the repository is hosted
-	shelf     *slicing.Shelf
-	hub       *hub.Hub
-	ledger    *fleet.Ledger
-	driver    *fleet.Driver
-	gate      *fleet.Gate
-	fleet     *fleet.Service
-	enroll    *enroll.Service
-	metrics   *telemetry.ControllerMetrics
+	// peer is how this controller shows itself to the others.
+	peer     atomic.Pointer[tls.Config]
+	store    *store.Store
+	session  *store.Session
+	guard    *access.Guard
+	repo     repository
+	hosted   *repo.Hosted // nil when a remote repository is followed
+	follower *follower    // nil when the repository is hosted
+	shelf    *slicing.Shelf
+	hub      *hub.Hub
+	ledger   *fleet.Ledger
+	driver   *fleet.Driver
+	gate     *fleet.Gate
+	fleet    *fleet.Service
+	enroll   *enroll.Service
+	metrics  *telemetry.ControllerMetrics
 
 	closers []func() error
 }
@@ -63,41 +67,42 @@ type repository interface {
 
 // open opens everything in the order in which one thing needs the other. After an error what
 // was opened is closed.
-func open(ctx context.Context, cfg Config, log *slog.Logger) (c *Controller, err error) {
-	c = &Controller{cfg: cfg, log: log, started: time.Now()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, c.close())
-		}
-	}()
-	if err := prepareState(&cfg); err != nil {
-		return nil, err
+func open(ctx context.Context, cfg Config, log *slog.Logger) (*Controller, error) {
+	c := &Controller{cfg: cfg, log: log, started: time.Now()}
+	if err := c.open(ctx); err != nil {
+		return nil, errors.Join(err, c.close())
 	}
-	if c.id, err = cfg.id(); err != nil {
-		return nil, err
+	return c, nil
+}
+
+func (c *Controller) open(ctx context.Context) (err error) {
+	if err := prepareState(&c.cfg); err != nil {
+		return err
+	}
+	if c.id, err = c.cfg.id(); err != nil {
+		return err
 	}
 	if err := desired.Prepare(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.openIdentity(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.openStore(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	directory := enroll.NewDirectory(c.store, log)
-	c.guard = access.New(access.Config{Directory: directory, Trail: directory, Log: log})
-	c.ledger = fleet.NewLedger(log)
+	directory := enroll.NewDirectory(c.store, c.log)
+	c.guard = access.New(access.Config{Directory: directory, Trail: directory, Log: c.log})
+	c.ledger = fleet.NewLedger(c.log)
 	c.metrics = telemetry.NewControllerMetrics(telemetry.Build{Version: api.Version, Commit: api.Commit}, c.state)
-	c.gate = &fleet.Gate{Store: c.store, Ledger: c.ledger, Log: log, Changed: c.metrics.Changed}
+	c.gate = &fleet.Gate{Store: c.store, Ledger: c.ledger, Log: c.log, Changed: c.metrics.Changed}
 	if err := c.openRepository(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	c.shelf = slicing.NewShelf(c.repo)
 	c.onClose(c.shelf.Close)
 	c.gate.Shelf = c.shelf
-	err = c.openFleet()
-	return c, err
+	return c.openFleet()
 }
 
 func (c *Controller) onClose(closer func() error) { c.closers = append(c.closers, closer) }
@@ -191,9 +196,11 @@ func (c *Controller) openFleet() error {
 		return err
 	}
 	endpoints := c.cfg.endpoints(names, ips)
+	others := &peers.Client{Address: c.address, TLS: func() (*tls.Config, error) { return c.peer.Load(), nil }}
+	c.onClose(others.Close)
 	c.hub, err = hub.New(hub.Config{
 		Controller: c.id, Version: api.Version, Endpoints: endpoints, Shelf: c.shelf, Memory: c.session,
-		Caller: callingNode, Newest: c.store.NewestRollout, SliceSent: c.metrics.SliceSent, Log: c.log,
+		Caller: callingNode, Newest: c.store.NewestRollout, Forward: others.Forward, SliceSent: c.metrics.SliceSent, Log: c.log,
 	})
 	if err != nil {
 		return err

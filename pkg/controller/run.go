@@ -20,6 +20,7 @@ import (
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/controller/access"
 	"ktrdr.io/fleet/pkg/controller/hub"
+	"ktrdr.io/fleet/pkg/controller/peers"
 	"ktrdr.io/fleet/pkg/controller/repo"
 	"ktrdr.io/fleet/pkg/controller/store"
 	"ktrdr.io/fleet/pkg/controller/web"
@@ -133,6 +134,7 @@ func (c *Controller) grpcServer() *grpc.Server {
 	server := grpc.NewServer(append(options, grpc.MaxSendMsgSize(maxFleet))...)
 	ktrdrv1.RegisterAgentServiceServer(server, c.hub)
 	ktrdrv1.RegisterFleetServiceServer(server, c.fleet)
+	ktrdrv1.RegisterControllerServiceServer(server, &peers.Server{Hub: c.hub, Shelf: c.shelf})
 	ktrdrv1.RegisterNodeServiceServer(server, c.nodes())
 	ktrdrv1.RegisterEnrollmentServiceServer(server, c.enroll)
 	ktrdrv1.RegisterAccessServiceServer(server, c.enroll)

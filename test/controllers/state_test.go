@@ -53,6 +53,14 @@ func commands(node string) map[string]func(*ktrdrv1.Command, func(*ktrdrv1.Comma
 		"hold": func(c *ktrdrv1.Command, _ func(*ktrdrv1.CommandOutput)) *ktrdrv1.CommandResult {
 			return &ktrdrv1.CommandResult{Message: "held by " + c.GetBy() + ": " + c.GetHold().GetHold().GetWhy()}
 		},
+		"plan": func(c *ktrdrv1.Command, _ func(*ktrdrv1.CommandOutput)) *ktrdrv1.CommandResult {
+			problem := &ktrdrv1.Problem{Message: node + " plans " + c.GetPlan().GetSlice().GetRevision()}
+			return &ktrdrv1.CommandResult{Kind: &ktrdrv1.CommandResult_Plan{Plan: &ktrdrv1.PlanResult{Problems: []*ktrdrv1.Problem{problem}}}}
+		},
+		"doctor": func(_ *ktrdrv1.Command, send func(*ktrdrv1.CommandOutput)) *ktrdrv1.CommandResult {
+			send(&ktrdrv1.CommandOutput{Kind: &ktrdrv1.CommandOutput_Check{Check: &ktrdrv1.Check{Name: "engine-version", Subject: node, Result: "ok"}}})
+			return &ktrdrv1.CommandResult{}
+		},
 		"logs": func(_ *ktrdrv1.Command, send func(*ktrdrv1.CommandOutput)) *ktrdrv1.CommandResult {
 			for i := range 3 {
 				send(&ktrdrv1.CommandOutput{Kind: &ktrdrv1.CommandOutput_Logs{Logs: &ktrdrv1.LogBatch{

@@ -31,13 +31,15 @@ type Caller struct {
 	hash string
 }
 
-// String is "operator/karl", "node/b" or "anonymous".
+// String is "operator/karl", "node/b", "controller/<id>" or "anonymous".
 func (c Caller) String() string {
 	switch c.Role {
 	case Anonymous:
 		return string(Anonymous)
 	case Node:
 		return "node/" + c.Name
+	case Controller:
+		return "controller/" + c.Name
 	case Viewer, Operator, Admin:
 		return "operator/" + c.Name
 	}

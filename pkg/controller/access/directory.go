@@ -16,6 +16,8 @@ var ErrDenied = errors.New("not known, or not any more")
 type Directory interface {
 	// Node wants the node to be registered with this certificate.
 	Node(ctx context.Context, name, serial string) error
+	// Controller wants the controller to run.
+	Controller(ctx context.Context, id string) error
 	// Operator wants the operator to have this certificate.
 	Operator(ctx context.Context, name, serial string) (Person, error)
 	// OperatorByToken finds the operator by pki.Hash of a token's secret.

@@ -101,8 +101,12 @@ func (g *Guard) byCertificate(ctx context.Context, p proof, id pki.Identity) (Ca
 	if !g.now().Before(caller.Expires) {
 		return Caller{Role: Anonymous, From: p.from}, errUnauthenticated
 	}
-	if id.Kind == pki.Node {
+	switch id.Kind {
+	case pki.Node:
 		caller.Role = Node
+	case pki.Controller:
+		caller.Role = Controller
+	case pki.Operator: // the directory has the role
 	}
 	return g.lookup(ctx, caller)
 }
@@ -132,6 +136,8 @@ func (g *Guard) lookup(ctx context.Context, caller Caller) (Caller, error) {
 	switch {
 	case caller.Role == Node:
 		err = g.directory.Node(ctx, caller.Name, caller.Serial)
+	case caller.Role == Controller:
+		err = g.directory.Controller(ctx, caller.Name)
 	case caller.By == ByToken:
 		person, err = g.directory.OperatorByToken(ctx, caller.hash)
 	default:
@@ -143,7 +149,7 @@ func (g *Guard) lookup(ctx context.Context, caller Caller) (Caller, error) {
 	case err != nil:
 		g.log.WarnContext(ctx, "who calls can't be told", slog.String("from", caller.From), slog.Any("err", err))
 		return anonymous, errUnavailable
-	case caller.Role == Node:
+	case caller.Role == Node, caller.Role == Controller:
 		return caller, nil
 	}
 	return g.asPerson(caller, person)

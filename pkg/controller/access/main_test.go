@@ -58,6 +58,13 @@ func (b *book) Node(_ context.Context, name, serial string) error {
 	return nil
 }
 
+func (b *book) Controller(_ context.Context, id string) error {
+	if id != "c1" {
+		return access.ErrDenied
+	}
+	return nil
+}
+
 func (b *book) Operator(_ context.Context, name, serial string) (access.Person, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -186,6 +193,19 @@ func (s *site) operator(t testing.TB, name string, role access.Role) (*pki.Crede
 		b.tokens[token.Hash()] = name
 	})
 	return c, token
+}
+
+// controller is the connection of a controller, which is known when it is c1.
+func (s *site) controller(t testing.TB, id string) *grpc.ClientConn {
+	t.Helper()
+	cert, err := s.authority.IssueController(id)
+	must(t, err)
+	config := wire.TrustTLS(s.authority.Pool())
+	config.Certificates = []tls.Certificate{cert}
+	conn, err := wire.Dial(wire.Client{Target: s.addr, TLS: func() (*tls.Config, error) { return config, nil }})
+	must(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
 }
 
 func (s *site) config(c *pki.Credentials) *tls.Config {

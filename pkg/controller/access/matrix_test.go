@@ -189,6 +189,8 @@ func TestPermissions(t *testing.T) {
 	conns := map[string]*grpc.ClientConn{
 		"anonymous":           s.dial(t, nil, ""),
 		"node":                s.dial(t, node, ""),
+		"controller":          s.controller(t, "c1"),
+		"controller gone":     s.controller(t, "c2"),
 		"removed node":        s.dial(t, removed, ""),
 		"node before":         s.dial(t, older, ""),
 		"unknown operator":    s.dial(t, nil, stranger.Text()),
@@ -218,11 +220,12 @@ func TestPermissions(t *testing.T) {
 // expected is written without Role.Allows on purpose.
 func expected(who string, least access.Role) codes.Code {
 	may := map[access.Role][]string{
-		access.Anonymous: {"anonymous", "node", "viewer", "viewer by token", "operator", "operator by token", "admin", "admin by token"},
-		access.Node:      {"node"},
-		access.Viewer:    {"viewer", "viewer by token", "operator", "operator by token", "admin", "admin by token"},
-		access.Operator:  {"operator", "operator by token", "admin", "admin by token"},
-		access.Admin:     {"admin", "admin by token"},
+		access.Anonymous:  {"anonymous", "node", "controller", "viewer", "viewer by token", "operator", "operator by token", "admin", "admin by token"},
+		access.Node:       {"node"},
+		access.Controller: {"controller"},
+		access.Viewer:     {"viewer", "viewer by token", "operator", "operator by token", "admin", "admin by token"},
+		access.Operator:   {"operator", "operator by token", "admin", "admin by token"},
+		access.Admin:      {"admin", "admin by token"},
 	}
 	known := may[access.Anonymous]
 	switch {

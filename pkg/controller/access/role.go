@@ -1,16 +1,19 @@
 package access
 
 // Role is what a caller may do. Each of viewer, operator and admin may do what the one
-// before it may. A node may do nothing of that: its calls are its own.
+// before it may. A node may do nothing of that, nor may
+// a controller: their calls are their own.
 type Role string
 
 // Roles.
 const (
 	Anonymous Role = "anonymous"
 	Node      Role = "node"
-	Viewer    Role = "viewer"
-	Operator  Role = "operator"
-	Admin     Role = "admin"
+	// Controller is another controller of the fleet.
+	Controller Role = "controller"
+	Viewer     Role = "viewer"
+	Operator   Role = "operator"
+	Admin      Role = "admin"
 )
 
 // Allows tells whether a caller of this role may make a call that needs at least the other.
@@ -20,6 +23,8 @@ func (r Role) Allows(least Role) bool {
 		return true
 	case Node:
 		return r == Node
+	case Controller:
+		return r == Controller
 	case Viewer:
 		return r == Viewer || r == Operator || r == Admin
 	case Operator:

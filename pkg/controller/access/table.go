@@ -32,6 +32,8 @@ func Methods() map[string]Rule {
 		// A node that loses its network again and again must not push out the others' entries.
 		ktrdrv1.AgentService_Connect_FullMethodName: {Least: Node, Quiet: true},
 
+		ktrdrv1.ControllerService_Forward_FullMethodName: {Least: Controller},
+
 		ktrdrv1.FleetService_GetFleet_FullMethodName:     read,
 		ktrdrv1.FleetService_WatchFleet_FullMethodName:   read,
 		ktrdrv1.FleetService_Validate_FullMethodName:     read,

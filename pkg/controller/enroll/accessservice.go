@@ -24,7 +24,7 @@ func (s *Service) WhoAmI(ctx context.Context, _ *ktrdrv1.WhoAmIRequest) (*ktrdrv
 	}
 	answer := &ktrdrv1.WhoAmIResponse{Name: caller.Name, By: caller.By, Expires: wire.Timestamp(caller.Expires)}
 	switch caller.Role {
-	case access.Anonymous, access.Node:
+	case access.Anonymous, access.Node, access.Controller:
 		answer.Kind = string(caller.Role)
 	case access.Viewer, access.Operator, access.Admin:
 		answer.Kind, answer.Role = "operator", string(caller.Role)

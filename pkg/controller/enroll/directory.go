@@ -57,6 +57,18 @@ func (d *Directory) settle(ctx context.Context, name, serial string) {
 	}
 }
 
+// Controller accepts those that are registered: the certificate of one that is gone is of no use.
+func (d *Directory) Controller(ctx context.Context, id string) error {
+	_, err := d.store.Controllers().Get(ctx, id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return access.ErrDenied
+	case err != nil:
+		return fmt.Errorf("look up controller %s: %w", id, err)
+	}
+	return nil
+}
+
 // Operator accepts the certificates that the operator was given.
 func (d *Directory) Operator(ctx context.Context, name, serial string) (access.Person, error) {
 	found, err := d.store.Operators().Get(ctx, name)

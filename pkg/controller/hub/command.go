@@ -54,13 +54,25 @@ type call struct {
 }
 
 // Run gives a command to a node and returns its result. When ctx ends, the agent is told to
-// give up. A node that is not connected is ErrNotConnected or ErrElsewhere at once.
+// give up. A node at another controller gets it from that one, which is ErrElsewhere when it can't
+// be asked. A node that is not connected is ErrNotConnected at once.
 func (h *Hub) Run(ctx context.Context, r Request) (*ktrdrv1.CommandResult, error) {
-	result, err := h.run(ctx, r)
+	run := h.run
+	if n, _ := h.board.get(r.Node); h.session(r.Node) == nil && n.Connected && h.cfg.Forward != nil {
+		run = func(ctx context.Context, r Request) (*ktrdrv1.CommandResult, error) {
+			return h.cfg.Forward(ctx, n.Controller, r)
+		}
+	}
+	result, err := run(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", r.Node, err)
 	}
 	return result, nil
+}
+
+// RunHere is Run for nodes of this controller only.
+func (h *Hub) RunHere(ctx context.Context, r Request) (*ktrdrv1.CommandResult, error) {
+	return h.run(ctx, r)
 }
 
 func (h *Hub) run(ctx context.Context, r Request) (*ktrdrv1.CommandResult, error) {

@@ -9,6 +9,7 @@ import (
 
 	"ktrdr.io/fleet/pkg/controller/slicing"
 	"ktrdr.io/fleet/pkg/controller/store"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
 // Memory is the part of a store's session that the hub writes.
@@ -37,6 +38,9 @@ type Config struct {
 	// Newest is the store's revision of the newest rollout: a node that comes from another
 	// controller is sent nothing before this hub has seen it. nil when there is no other one.
 	Newest func(ctx context.Context) (int64, error)
+	// Forward gives a command to a node of another controller, by its id; nil when that can't be
+	// done.
+	Forward func(ctx context.Context, controller string, r Request) (*ktrdrv1.CommandResult, error)
 	// SliceSent is told of each slice that was sent; nil for nobody.
 	SliceSent func()
 	// Log, nil for none.

@@ -18,6 +18,8 @@ type Kind string
 const (
 	Node     Kind = "node"
 	Operator Kind = "operator"
+	// Controller is one controller towards another one.
+	Controller Kind = "controller"
 )
 
 const identityScheme = "ktrdr"
@@ -71,7 +73,7 @@ func parseIdentity(uri *url.URL) (Identity, error) {
 	rest, ok := strings.CutPrefix(text, identityScheme+"://")
 	kind, name, found := strings.Cut(rest, "/")
 	if !ok || !found {
-		return Identity{}, fmt.Errorf("%.100q is not ktrdr://node/<name> or ktrdr://operator/<name>", text)
+		return Identity{}, fmt.Errorf("%.100q is not ktrdr://node/<name>, ktrdr://operator/<name> or ktrdr://controller/<id>", text)
 	}
 	if err := CheckName(Kind(kind), name); err != nil {
 		return Identity{}, err

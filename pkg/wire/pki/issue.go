@@ -50,6 +50,21 @@ func (a *Authority) issueClient(kind Kind, name string, csr []byte) (*Issued, er
 	return issued, nil
 }
 
+// IssueController makes a key and a certificate with which a controller calls the others.
+func (a *Authority) IssueController(id string) (tls.Certificate, error) {
+	if err := CheckName(Controller, id); err != nil {
+		return tls.Certificate{}, fmt.Errorf("issue certificate: %w", err)
+	}
+	cert, err := a.issueOwn(&x509.Certificate{
+		Subject: pkix.Name{CommonName: id}, URIs: []*url.URL{identityURI(Controller, id)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("issue certificate of controller %s: %w", id, err)
+	}
+	return cert, nil
+}
+
 // IssueServer makes a key and a certificate for a controller that is reached by these host
 // names and addresses. The chain includes the authority, which pinning needs.
 func (a *Authority) IssueServer(names []string, ips []netip.Addr) (tls.Certificate, error) {
@@ -57,17 +72,26 @@ func (a *Authority) IssueServer(names []string, ips []netip.Addr) (tls.Certifica
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("issue server certificate: %w", err)
 	}
-	private, err := newKey()
+	cert, err := a.issueOwn(template)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("issue server certificate: %w", err)
+	}
+	return cert, nil
+}
+
+// issueOwn makes a key that stays in this process, and its certificate.
+func (a *Authority) issueOwn(template *x509.Certificate) (tls.Certificate, error) {
+	private, err := newKey()
+	if err != nil {
+		return tls.Certificate{}, err
 	}
 	key, err := keyOf(private.Public())
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("issue server certificate: %w", err)
+		return tls.Certificate{}, err
 	}
 	issued, err := a.sign(key, template)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("issue server certificate: %w", err)
+		return tls.Certificate{}, err
 	}
 	return tls.Certificate{Certificate: issued.Chain, PrivateKey: private, Leaf: issued.Leaf}, nil
 }
