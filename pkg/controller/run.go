@@ -91,6 +91,7 @@ func (c *Controller) run(ctx context.Context, reload <-chan struct{}) error {
 		return nil
 	})
 	g.Go(func() error { c.sweep(life); return nil })
+	g.Go(func() error { trim(life); return nil })
 	if err := c.serveMetrics(life, g); err != nil {
 		return errors.Join(err, c.stop(ctx, rpc, site), func() error { end(); return g.Wait() }())
 	}

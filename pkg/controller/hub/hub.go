@@ -21,6 +21,8 @@ type Hub struct {
 	events  *journal
 	// streams are goroutines that end with their stream.
 	streams sync.WaitGroup
+	// keepers has a place for each session that writes at the moment.
+	keepers chan struct{}
 
 	mu       sync.Mutex
 	sessions map[string]*session
@@ -39,7 +41,7 @@ func New(cfg Config) (*Hub, error) {
 		return nil, err
 	}
 	return &Hub{
-		cfg: cfg, started: time.Now(), board: newBoard(), events: newJournal(),
+		cfg: cfg, started: time.Now(), board: newBoard(), events: newJournal(), keepers: make(chan struct{}, keepers),
 		sessions: map[string]*session{}, targets: map[string]rollout.Target{}, saws: make(chan struct{}),
 	}, nil
 }

@@ -3,9 +3,12 @@ package hub
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -65,8 +68,8 @@ func decodeNode(data []byte, n *Node) error {
 	return nil
 }
 
-// gist is a status without what changes all the time.
-func gist(n Node) string {
+// gist tells statuses apart that differ in more than what changes all the time.
+func gist(n Node) [sha256.Size]byte {
 	plain := &ktrdrv1.NodeStatus{}
 	if n.Status != nil {
 		plain = proto.CloneOf(n.Status)
@@ -77,38 +80,75 @@ func gist(n Node) string {
 	}
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(plain)
 	if err != nil {
-		return err.Error()
+		return sha256.Sum256([]byte(err.Error()))
 	}
 	refused := ""
 	if n.Refused != nil {
 		refused = n.Refused.Digest
 	}
-	return fmt.Sprintf("%s|%s|%s|%s|%s", n.Digest, n.StatusDigest, refused, n.Version, body)
+	return sha256.Sum256(fmt.Appendf(body, "|%s|%s|%s|%s", n.Digest, n.StatusDigest, refused, n.Version))
 }
 
-// keep writes where the node is and what it said until the session ends. While etcd is away
-// nothing is lost: the newest is written when it is back.
-func (s *session) keep() {
-	connection := store.Connection{Node: s.node, Since: s.since, Address: s.address}
-	if err := s.hub.cfg.Memory.Connect(s.ctx, connection); err != nil && s.ctx.Err() == nil {
-		s.log.WarnContext(s.ctx, "connection is not registered yet", "err", err)
+// keepers bounds how many sessions write at the same time.
+const keepers = 32
+
+// keeping is what a session remembers of its writes.
+type keeping struct {
+	mu        sync.Mutex // held while it is written, which may take long
+	connected bool
+	last      [sha256.Size]byte
+
+	at  atomic.Pointer[time.Time] // of the last write
+	due atomic.Bool               // a write is on its way
+}
+
+// since the last write; long, when there was none.
+func (k *keeping) since() time.Duration {
+	if at := k.at.Load(); at != nil {
+		return time.Since(*at)
 	}
-	last, at := "", time.Time{}
-	for {
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-s.news:
+	return keepAnyway
+}
+
+// changed has the newest state written soon. While etcd is away nothing is lost: it is
+// written when it is back. Writers are few and come and go: a session that is idle has none.
+func (s *session) changed() {
+	if s.ctx.Err() == nil && s.keeping.due.CompareAndSwap(false, true) {
+		s.hub.streams.Add(1)
+		time.AfterFunc(max(0, s.hub.cfg.KeepInterval-s.keeping.since()), s.keep)
+	}
+}
+
+// keep writes where the node is and what it said last.
+func (s *session) keep() {
+	defer s.hub.streams.Done()
+	select {
+	case <-s.ctx.Done():
+		return
+	case s.hub.keepers <- struct{}{}:
+		defer func() { <-s.hub.keepers }()
+	}
+	s.keeping.mu.Lock()
+	defer s.keeping.mu.Unlock()
+	s.keeping.due.Store(false)
+	if !s.keeping.connected {
+		s.keeping.connected = true // the store makes up for what failed
+		connection := store.Connection{Node: s.node, Since: s.since, Address: s.address}
+		if err := s.hub.cfg.Memory.Connect(s.ctx, connection); err != nil && s.ctx.Err() == nil {
+			s.log.WarnContext(s.ctx, "connection is not registered yet", "err", err)
 		}
-		n, _ := s.hub.board.get(s.node)
-		if now := gist(n); now != last || time.Since(at) >= keepAnyway {
-			if s.put(s.ctx, n) {
-				last, at = now, time.Now()
-			} else {
-				s.changed()
-			}
-		}
-		s.pause(s.hub.cfg.KeepInterval)
+	}
+	n, _ := s.hub.board.get(s.node)
+	now := gist(n)
+	if now == s.keeping.last && s.keeping.since() < keepAnyway {
+		return
+	}
+	stored, at := s.put(s.ctx, n), time.Now()
+	s.keeping.at.Store(&at)
+	if stored {
+		s.keeping.last = now
+	} else {
+		s.changed()
 	}
 }
 
@@ -127,6 +167,8 @@ func (s *session) put(ctx context.Context, n Node) bool {
 func (s *session) forget() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), lastWords)
 	defer cancel()
+	s.keeping.mu.Lock() // a write under way ends first
+	defer s.keeping.mu.Unlock()
 	if errors.Is(context.Cause(s.ctx), errReplaced) || errors.Is(context.Cause(s.ctx), errRemoved) {
 		return // the one who took its place writes
 	}

@@ -174,14 +174,6 @@ func (s *session) eventBatch(b *ktrdrv1.EventBatch) error {
 	return nil
 }
 
-// changed says that there is something to keep.
-func (s *session) changed() {
-	select {
-	case s.news <- struct{}{}:
-	default:
-	}
-}
-
 // abandon ends the calls of a session that is over.
 func (s *session) abandon(err error) {
 	s.end(err)

@@ -29,8 +29,8 @@ const (
 	maxAnswers = 4
 )
 
-// session is one stream of one node. Its handler's goroutine keeps what the node says, one
-// sends and one receives; what is to be sent is state, not a queue, so that a slow agent
+// session is one stream of one node. Its handler's goroutine waits for the end, one sends
+// and one receives; what is to be sent is state, not a queue, so that a slow agent
 // costs nothing.
 type session struct {
 	hub     *Hub
@@ -42,7 +42,7 @@ type session struct {
 	end     context.CancelCauseFunc
 	log     *slog.Logger
 	bell    chan struct{}
-	news    chan struct{} // there is something to keep
+	keeping keeping
 	greeted chan struct{}
 	hello   *ktrdrv1.Hello
 
@@ -76,7 +76,7 @@ func (h *Hub) Connect(st stream) error {
 	defer end(nil)
 	s := &session{
 		hub: h, stream: st, node: node, ctx: ctx, end: end, since: time.Now(), log: h.cfg.Log.With("node", node),
-		bell: make(chan struct{}, 1), news: make(chan struct{}, 1), greeted: make(chan struct{}), calls: map[string]*call{}, candidates: map[string]*slicing.Cut{},
+		bell: make(chan struct{}, 1), greeted: make(chan struct{}), calls: map[string]*call{}, candidates: map[string]*slicing.Cut{},
 	}
 	if p, ok := peer.FromContext(ctx); ok {
 		s.address = p.Addr.String()
@@ -106,7 +106,8 @@ func (s *session) run() error {
 	s.log.InfoContext(s.ctx, "node connected", "address", s.address, "version", s.hello.GetVersion(), "revision", s.hello.GetRevision())
 	s.hub.streams.Go(func() { s.end(s.send()) })
 	s.hub.streams.Go(s.freshen)
-	s.keep()
+	s.changed()
+	<-s.ctx.Done()
 	err := context.Cause(s.ctx)
 	current := s.hub.leave(s)
 	s.forget()
