@@ -29,14 +29,10 @@ type agent struct {
 // startAgent starts an agent whose stack is written but not deployed yet, and waits until
 // it has observed the engine.
 func (b *bench) startAgent(ctx context.Context, project, composeFile string) (*agent, error) {
-	home, err := os.MkdirTemp(b.dir, "agent-")
+	a, err := b.newAgent(project)
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{project: project, home: home, repo: filepath.Join(home, "repo")}
-	a.http.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(home, "s"))
-	}}
 	err = errors.Join(
 		a.write("fleet.yaml", "kind: Fleet\nmetadata: {name: bench}\nspec: {}\n"),
 		a.write("stacks/app/stack.yaml", "kind: Stack\nmetadata: {name: app}\nspec:\n  project: "+project+"\n"),
@@ -56,13 +52,36 @@ func (b *bench) startAgent(ctx context.Context, project, composeFile string) (*a
 	return a, nil
 }
 
+// newAgent makes a home for an agent.
+func (b *bench) newAgent(project string) (*agent, error) {
+	home, err := os.MkdirTemp(b.dir, "agent-")
+	if err != nil {
+		return nil, err
+	}
+	a := &agent{project: project, home: home, repo: filepath.Join(home, "repo")}
+	a.http.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(home, "s"))
+	}}
+	return a, nil
+}
+
+// config is the agent's configuration file with a source.
+func (a *agent) config(b *bench, source string) string {
+	return fmt.Sprintf("node: %s\nstateDir: %s\nsocket: %s\nlisten: \"\"\nengine: {host: unix://%s}\nsource: %s\n",
+		nodeName, filepath.Join(a.home, "state"), filepath.Join(a.home, "s"), b.socket, source)
+}
+
 func (a *agent) start(b *bench) error {
-	config := filepath.Join(a.home, "agent.yaml")
-	text := fmt.Sprintf("node: %s\nstateDir: %s\nsocket: %s\nlisten: \"\"\nengine: {host: unix://%s}\nsource: {dir: {path: %s}}\n",
-		nodeName, filepath.Join(a.home, "state"), filepath.Join(a.home, "s"), b.socket, a.repo)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	text := a.config(b, fmt.Sprintf("{dir: {path: %s}}", a.repo))
+	if err := os.WriteFile(filepath.Join(a.home, "agent.yaml"), []byte(text), 0o600); err != nil {
 		return err
 	}
+	return a.run(b)
+}
+
+// run runs the agent with the configuration file in its home.
+func (a *agent) run(b *bench) error {
+	config := filepath.Join(a.home, "agent.yaml")
 	var err error
 	if a.log, err = os.Create(filepath.Join(a.home, "log")); err != nil {
 		return err

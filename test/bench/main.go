@@ -53,6 +53,7 @@ func measures() []measure {
 		{"death", death},
 		{"shim", shim},
 		{"idle", idle},
+		{"scale", scale},
 		{"fleet", fleet},
 	}
 }
