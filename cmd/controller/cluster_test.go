@@ -107,9 +107,10 @@ func TestTwoControllers(t *testing.T) {
 	}
 	one.settleOn(agents, made.GetRevision())
 
+	// The node's agent knows no commands: it is the other controller that says so.
 	logs, err := two.fleet.Logs(t.Context(), &ktrdrv1.LogsRequest{Logs: &ktrdrv1.LogsCommand{Stack: "core"}})
 	must(t, err)
-	if m, err := logs.Recv(); err != nil || m.GetNode().GetReason() != "ConnectedElsewhere" || !strings.Contains(m.GetNode().GetMessage(), "ask that one") {
+	if m, err := logs.Recv(); err != nil || m.GetNode().GetReason() != "CommandUnsupported" || !strings.Contains(m.GetNode().GetMessage(), "at "+one.addr) {
 		t.Errorf("logs of another controller's node: %v %v", m, err)
 	}
 	if _, err := logs.Recv(); !errors.Is(err, io.EOF) {
