@@ -82,7 +82,8 @@ func (b *bench) joinedAgent(ctx context.Context, c *controller, project string) 
 	if out, err := join.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("join: %w: %s", err, out)
 	}
-	return a, a.run(b)
+	err = a.run(b)
+	return a, err
 }
 
 // scaledUp scales to 2 and waits for the create call, and then back to 1.
