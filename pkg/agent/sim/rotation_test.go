@@ -39,12 +39,12 @@ func rotationCrash(t *testing.T, when string, at int) (crashed bool) {
 		db := r.id("p-db-1")
 		clear(r.created)
 		var calls, dead atomic.Int64
-		early := ""
+		var early notes
 		r.watch(func(moment, method, object string) error {
 			if dead.Load() > 0 {
 				return errCrashed
 			}
-			early += r.tooEarly(moment, method, object)
+			early.add(r.tooEarly(moment, method, object))
 			if moment == when && calls.Add(1) == int64(at) {
 				dead.Store(1)
 				r.crash()
@@ -59,7 +59,7 @@ func rotationCrash(t *testing.T, when string, at int) (crashed bool) {
 		crashed = dead.Load() > 0
 		r.stop()
 		r.watch(func(moment, method, object string) error {
-			early += r.tooEarly(moment, method, object)
+			early.add(r.tooEarly(moment, method, object))
 			return nil
 		})
 		r.start(d)
@@ -70,8 +70,8 @@ func rotationCrash(t *testing.T, when string, at int) (crashed bool) {
 		if err := r.check("value-2"); err != nil {
 			t.Error(err)
 		}
-		if early != "" {
-			t.Error(early)
+		if text := early.text(); text != "" {
+			t.Error(text)
 		}
 		if r.id("p-db-1") != db {
 			t.Error("the database was replaced")

@@ -113,6 +113,24 @@ func newRotating(t *testing.T, seed uint64) *rotating {
 	return r
 }
 
+// notes collects what calls that run beside each other have to say.
+type notes struct {
+	mu  sync.Mutex
+	all string
+}
+
+func (n *notes) add(text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.all += text
+}
+
+func (n *notes) text() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.all
+}
+
 // watch sees every call; next, if any, may fail it.
 func (r *rotating) watch(next fault) {
 	r.fault.Store(new(fault(func(when, method, object string) error {

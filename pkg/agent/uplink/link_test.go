@@ -131,10 +131,10 @@ func TestSlicesTwiceAndInAnyOrder(t *testing.T) {
 		c.Publish(one)
 		c.Publish(two)
 	}
-	c.AwaitResult(t, two.GetDigest(), true)
-	if rev, ok := n.source.InForce(); !ok || rev.Digest != two.GetDigest() {
-		t.Errorf("in force: %+v, %v", rev, ok)
-	}
+	await(t, "the last one is in force", func() bool {
+		rev, ok := n.source.InForce()
+		return ok && rev.Digest == two.GetDigest()
+	})
 	if got := c.Counts().Requests; got != 2 {
 		t.Errorf("%d requests for two contents", got)
 	}
