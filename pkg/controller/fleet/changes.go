@@ -73,6 +73,9 @@ func (s *Service) Rollback(ctx context.Context, r *ktrdrv1.RollbackRequest) (*kt
 }
 
 func (s *Service) rollback(ctx context.Context, r *ktrdrv1.RollbackRequest) (*ktrdrv1.ChangeResponse, error) {
+	if len(r.GetWhy()) > maxWhy {
+		return nil, status.Errorf(codes.InvalidArgument, "more than %d bytes of explanation", maxWhy)
+	}
 	head, err := s.cfg.Repo.Head(ctx)
 	if err != nil {
 		return nil, err
@@ -100,7 +103,7 @@ func (s *Service) rollback(ctx context.Context, r *ktrdrv1.RollbackRequest) (*kt
 		return answer, nil
 	}
 	author, from := who(ctx)
-	made, err := s.cfg.Repo.Rollback(ctx, repo.Change{Who: author, From: from}, to.ID)
+	made, err := s.cfg.Repo.Rollback(ctx, repo.Change{Who: author, From: from, Why: r.GetWhy()}, to.ID)
 	if err != nil {
 		return nil, err
 	}

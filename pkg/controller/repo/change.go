@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"ktrdr.io/fleet/pkg/desired/edit"
@@ -18,6 +19,8 @@ type Change struct {
 	// Edit makes the edits and the commit message for a head. It is called again when
 	// somebody else moves the head first. No edits mean that all is as wanted.
 	Edit func(ctx context.Context, head source.Tree) (edits []edit.Edit, message string, err error)
+	// Why is what the operator says about a rollback, for the commit message; may be empty.
+	Why string
 	// Progress gets what the gate says; nil discards.
 	Progress func(line string)
 }
@@ -45,11 +48,11 @@ func (h *Hosted) Change(ctx context.Context, c Change) (Commit, error) {
 // Rollback makes a new commit on top of the head with the files of an earlier revision. It
 // passes the gate as any change does. Edit of c is not used.
 func (h *Hosted) Rollback(ctx context.Context, c Change, rev string) (Commit, error) {
-	return h.change(ctx, c, func(ctx context.Context, head Commit) (string, error) { return h.rollback(ctx, head, rev, c.Who) })
+	return h.change(ctx, c, func(ctx context.Context, head Commit) (string, error) { return h.rollback(ctx, head, rev, c) })
 }
 
 // rollback writes the commit. "" means that head has these files already.
-func (o *objects) rollback(ctx context.Context, head Commit, rev string, who Who) (string, error) {
+func (o *objects) rollback(ctx context.Context, head Commit, rev string, c Change) (string, error) {
 	to, err := o.resolve(ctx, head.ID, rev)
 	if err != nil {
 		return "", err
@@ -63,7 +66,10 @@ func (o *objects) rollback(ctx context.Context, head Commit, rev string, who Who
 		return "", err
 	}
 	message := fmt.Sprintf("Roll back to %.10s: %s\n\nThe files are those of commit %s of %s.", to.ID, to.Subject(), to.ID, to.Time.Format(time.RFC3339))
-	return o.commitTree(ctx, tree, head.ID, commitHeader{who, message, time.Now()})
+	if why := strings.TrimSpace(c.Why); why != "" {
+		message += "\n\n" + why
+	}
+	return o.commitTree(ctx, tree, head.ID, commitHeader{c.Who, message, time.Now()})
 }
 
 // change makes a commit with make and moves the head to it. make returns "" for nothing to do.

@@ -28,7 +28,7 @@ func (f *Followed) Change(ctx context.Context, c Change) (Commit, error) {
 
 // Rollback pushes a new commit with the files of an earlier revision.
 func (f *Followed) Rollback(ctx context.Context, c Change, rev string) (Commit, error) {
-	return f.change(ctx, c, func(ctx context.Context, head Commit) (string, error) { return f.rollback(ctx, head, rev, c.Who) })
+	return f.change(ctx, c, func(ctx context.Context, head Commit) (string, error) { return f.rollback(ctx, head, rev, c) })
 }
 
 func (f *Followed) change(ctx context.Context, c Change, makeCommit func(ctx context.Context, head Commit) (string, error)) (Commit, error) {
