@@ -91,7 +91,12 @@ func (n *Network) CommandIn(ctx context.Context, dir, name string, args ...strin
 }
 
 // Listen listens on a free port of Address.
-func (n *Network) Listen() (net.Listener, error) { return listenIn(n.namespace(), Address+":0") }
+func (n *Network) Listen() (net.Listener, error) { return n.ListenOn("0") }
+
+// ListenOn listens on a port of Address.
+func (n *Network) ListenOn(port string) (net.Listener, error) {
+	return listenIn(n.namespace(), net.JoinHostPort(Address, port))
+}
 
 func listenIn(namespace, address string) (listener net.Listener, err error) {
 	err = within(namespace, func() (err error) {

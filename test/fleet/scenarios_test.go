@@ -1,0 +1,168 @@
+package fleet_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestWorkers is acceptance scenario 7: one template on two nodes; each worker registers with
+// the address of its own node and an id that a restart keeps, and none is there twice.
+func TestWorkers(t *testing.T) {
+	f := theFleet(t).base(t)
+	want := []worker{
+		{ID: "b-backtest-1", URL: "http://workers-b.lab:5003", Type: "backtesting"},
+		{ID: "b-training-1", URL: "http://workers-b.lab:5005", Type: "training"},
+		{ID: "c-backtest-1", URL: "http://workers-c.lab:5003", Type: "backtesting"},
+		{ID: "gpu-training-1", URL: "http://gpu.lab:5005", Type: "training"},
+	}
+	registered := func(t *testing.T, what string) {
+		t.Helper()
+		began := time.Now()
+		var got []worker
+		if !poll(t, func() bool {
+			all, err := workers()
+			got = nil
+			for _, w := range all {
+				got = append(got, worker{ID: w.ID, URL: w.URL, Type: w.Type})
+			}
+			usable := !slices.ContainsFunc(all, func(w worker) bool { return w.Status != "available" })
+			return err == nil && usable && slices.Equal(got, want)
+		}) {
+			t.Fatalf("%s: workers %+v, wanted %+v", what, got, want)
+		}
+		t.Logf("%s: %d workers are registered, each once, after %s", what, len(got), since(began))
+	}
+	// It remembers workers of earlier tests.
+	f.nodes["a"].run(t, "docker", "restart", "ktrdr-backend")
+	registered(t, "at first")
+	f.nodes["b"].run(t, "docker", "restart", "backtest-worker-1")
+	registered(t, "after a restart of one")
+	f.nodes["a"].run(t, "docker", "restart", "ktrdr-backend")
+	registered(t, "after a restart of the backend, which has forgotten all")
+}
+
+// TestLaptop is acceptance scenario 13: who deploys goes away in the middle, and so does the
+// controller for a node; the agents finish.
+func TestLaptop(t *testing.T) {
+	f := theFleet(t).base(t)
+	ctx, cancel := contextFor(limit)
+	defer cancel()
+	cmd := f.karl.command(ctx, "ktrdrctl", "deploy", "workers", "--tag", "sha-de00002")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	d := f.karl.await(t, "the deployment has begun", func(d *document) bool {
+		return d.Head.Revision != f.baseRevision && d.Rollout.Revision == d.Head.Revision && d.Rollout.Phase == "running"
+	})
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	t.Logf("ktrdrctl was killed %s after its start, while the rollout was %s", since(began), d.Rollout.Phase)
+	f.karl.settle(t, d.Head.Revision)
+	t.Logf("the fleet was on the new release %s after the start", since(began))
+
+	// The controller goes as soon as the canary has its slice.
+	b := f.nodes["b"]
+	cmd = f.karl.command(ctx, "ktrdrctl", "deploy", "workers", "b", "--tag", "sha-de00001")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "b has its slice", func() bool {
+		st, err := b.status()
+		return err == nil && st.Revision != d.Head.Revision
+	})
+	cut(b, bothWays)
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait() // killed
+	began = time.Now()
+	eventually(t, "b finishes what it holds", func() bool {
+		return b.converged() && b.tag("backtest-worker-1") == "sha-de00001" && b.tag("training-worker-1") == "sha-de00001"
+	})
+	t.Logf("a node whose link was cut had finished %s later", since(began))
+	mend(b)
+	f.karl.await(t, "the controller knows", func(d *document) bool { return d.settled(d.Head.Revision) })
+}
+
+// TestScale is acceptance scenario 17: a pool is scaled on one node. Its neighbours stay,
+// monitoring follows, and where it does not fit it is refused with the sum.
+func TestScale(t *testing.T) {
+	f := theFleet(t).base(t)
+	prom := startPrometheus(t, f)
+	prom.await(t, "one backtest worker on b", "workers-b.lab:5003", "workers-b.lab:5005", "workers-c.lab:5003", "gpu.lab:5005")
+	before := f.running(t)
+	began := time.Now()
+	out := f.karl.ctl(t, 0, "scale", "backtest=3", "node=b", "--why", "month end")
+	t.Logf("scaling from 1 to 3 took %s and says:\n%s", since(began), out)
+	if !strings.Contains(out, "warning") || !strings.Contains(out, "memory") {
+		t.Errorf("nothing is said about the node being full")
+	}
+	now := f.running(t)
+	for name, port := range map[string]int{"backtest-worker-1": 5003, "backtest-worker-2": 5004, "backtest-worker-3": 5007, "training-worker-1": 5005} {
+		if _, runs := now["b/"+name]; !runs {
+			t.Errorf("%s does not run", name)
+		}
+		var health struct{}
+		if err := overNetwork(fmt.Sprintf("http://workers-b.lab:%d/health", port), &health); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(now) != len(before)+2 {
+		t.Errorf("%d containers run, before %d", len(now), len(before))
+	}
+	f.untouched(t, "scale", before)
+	took := prom.await(t, "three backtest workers on b", "workers-b.lab:5003", "workers-b.lab:5004", "workers-b.lab:5007", "workers-b.lab:5005", "workers-c.lab:5003", "gpu.lab:5005")
+	t.Logf("Prometheus had the new targets %s later", took)
+
+	head := f.karl.status(t).Head.Revision
+	refused := f.karl.try("ktrdrctl", "scale", "backtest=3", "node=c")
+	t.Logf("on c: %s", refused)
+	if refused.code != 1 || !strings.Contains(refused.out, "nodes/c.yaml") || !strings.Contains(refused.out, "memory") {
+		t.Errorf("what does not fit is not refused with the sum")
+	}
+	if now := f.karl.status(t).Head.Revision; now != head {
+		t.Errorf("a refused change moved the head to %s", now)
+	}
+}
+
+// TestStatus is acceptance scenario 19: what is known of the fleet is told in one document,
+// and with the controller gone the agents run on.
+func TestStatus(t *testing.T) {
+	f := theFleet(t).base(t)
+	d := f.karl.status(t)
+	for _, n := range d.Nodes {
+		if !n.Connected || !n.Converged || !n.Joined || !n.Desired || n.Version == "" || n.CertificateEnds.Before(time.Now()) || n.Status == nil {
+			t.Errorf("%s: %+v", n.Name, n)
+			continue
+		}
+		for _, s := range n.Status.Stacks {
+			for _, svc := range s.Services {
+				if svc.Image == "" || svc.Wanted == "" || svc.Wanted != svc.Actual || svc.State != "running" || svc.Health == "" || svc.StartedAt.IsZero() {
+					t.Errorf("%s: %s of %s is told incompletely: %+v", n.Name, svc.Service, s.Name, svc)
+				}
+			}
+		}
+		if len(n.Status.Mounts) != 1 || !n.Status.Mounts[0].OK || len(n.Status.SecretProviders) != 1 {
+			t.Errorf("%s tells of its share %+v and of its secrets %+v", n.Name, n.Status.Mounts, n.Status.SecretProviders)
+		}
+	}
+	before := f.running(t)
+	f.controller.run(t, "systemctl", "stop", "ktrdr-controller")
+	if a := f.karl.try("ktrdrctl", "status"); a.code != 4 {
+		t.Errorf("with the controller down, ktrdrctl status ends with %s", a)
+	}
+	f.nodes["c"].run(t, "docker", "rm", "--force", "backtest-worker-1")
+	began := time.Now()
+	eventually(t, "an agent without its controller repairs", func() bool { return f.nodes["c"].tag("backtest-worker-1") != "" && f.nodes["c"].converged() })
+	t.Logf("without the controller, what was removed ran again after %s", since(began))
+	delete(before, "c/backtest-worker-1")
+	f.untouched(t, "controller down", before)
+	began = time.Now()
+	f.controller.run(t, "systemctl", "start", "ktrdr-controller")
+	f.karl.await(t, "all are connected again", func(d *document) bool { return d.settled(d.Head.Revision) })
+	t.Logf("all were connected again %s after the controller's start", since(began))
+}
