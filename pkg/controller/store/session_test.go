@@ -38,6 +38,24 @@ func loseLease(t *testing.T, at, id string) {
 	}
 }
 
+// candidates waits until so many stand for the election of TestLead.
+func candidates(t *testing.T, at string, n int64) {
+	t.Helper()
+	c := client(t, shared)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		got, err := c.Get(t.Context(), at+"elections/rollouts/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Count == n {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d candidates, want %d", got.Count, n)
+		}
+	}
+}
+
 func connectedTo(s *store.Store, node, controller string) func(context.Context) bool {
 	return func(ctx context.Context) bool {
 		found, err := s.Connections().Get(ctx, node)
@@ -162,10 +180,12 @@ func TestLead(t *testing.T) {
 	}
 	stop2 := l.run(t, c2, "c2")
 	defer stop2()
+	candidates(t, at, 2)
 	loseLease(t, at, "c1")
 	if got := l.next(t); got != "c2" {
 		t.Fatalf("%s leads after c1 lost its lease", got)
 	}
+	candidates(t, at, 2) // c1 stands again
 	loseLease(t, at, "c2")
 	if got := l.next(t); got != "c1" {
 		t.Fatalf("%s leads after c2 lost its lease", got)
