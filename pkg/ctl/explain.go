@@ -241,7 +241,7 @@ func stackReasons() []Explanation { //nolint:funlen // one row for each reason
 		},
 		{
 			"CertificateRejected", "The node has no usable certificate, or the controller does not accept it. Containers run on, changes don't come.",
-			"Ask for a join token and run `ktrdr-agent join` on the node; check that its clock is right.",
+			"Ask for a join token and run `ktrdr-agent join` with `--force` on the node; check that its clock is right.",
 		},
 	}
 }
