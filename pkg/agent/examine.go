@@ -88,7 +88,7 @@ func byName(obs *api.Observed) map[string]*api.Container {
 
 // askRegistry logs in with what the state in force says: a tree that was merely uploaded
 // does not decide who gets a password.
-func (a *Agent) askRegistry(ctx context.Context, _ *api.Desired, image doctor.Image) (string, error) {
+func (a *Agent) askRegistry(ctx context.Context, image doctor.Image) (string, error) {
 	var logins []api.Registry
 	if d := a.desired.Load(); d != nil {
 		logins = d.Registries

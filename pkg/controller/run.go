@@ -127,7 +127,9 @@ func (c *Controller) stop(ctx context.Context, rpc *grpc.Server, site *http.Serv
 		rpc.Stop() // watches of operators
 	}
 	<-done
-	return errors.Join(err, c.hub.Wait(context.WithoutCancel(ctx)))
+	last, end := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer end()
+	return errors.Join(err, c.hub.Wait(last))
 }
 
 func (c *Controller) grpcServer() *grpc.Server {

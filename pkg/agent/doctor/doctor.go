@@ -28,7 +28,7 @@ type Config struct {
 	Canary *Canary
 	// Registry tells the digest of an image in its registry, with the login that a pull
 	// would use.
-	Registry func(ctx context.Context, d *api.Desired, image Image) (digest string, err error)
+	Registry func(ctx context.Context, image Image) (digest string, err error)
 	// OwnNetwork says that the agent does not see the ports of the machine.
 	OwnNetwork bool
 	// Mounts probes a required mount.

@@ -228,7 +228,7 @@ func TestPorts(t *testing.T) {
 func TestImages(t *testing.T) {
 	cfg := doctor.Config{
 		Resolver: names(t, nil), Engine: told{facts: good(), images: map[string]*api.Image{"here:1": {ID: "i", Digest: "sha256:aaaa"}, "moved:1": {ID: "i", Digest: "sha256:old"}, "local:1": {ID: "i"}}},
-		Registry: func(_ context.Context, _ *api.Desired, image doctor.Image) (string, error) {
+		Registry: func(_ context.Context, image doctor.Image) (string, error) {
 			switch image.Ref {
 			case "here:1", "moved:1", "new:1":
 				return "sha256:aaaa", nil

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -135,13 +133,12 @@ func placesOf(d *api.Desired) []place {
 				}
 			}
 		}
-		if host := registryHost(r.Spec.Image); host != "" {
-			name, port, err := net.SplitHostPort(host)
-			if err != nil {
-				name, port = host, "443"
-			}
-			add(name, port, "image "+r.Spec.Image)
+		registry := registryHost(r.Spec.Image)
+		name, port, err := net.SplitHostPort(registry)
+		if err != nil {
+			name, port = registry, "443"
 		}
+		add(name, port, "image "+r.Spec.Image)
 	})
 	return sortPlaces(seen)
 }
@@ -223,9 +220,6 @@ func registryHost(ref string) string {
 	if !found || !strings.ContainsAny(host, ".:") && host != "localhost" {
 		return "registry-1.docker.io"
 	}
-	if _, err := url.Parse("https://" + host); err != nil {
-		return ""
-	}
 	return host
 }
 
@@ -241,12 +235,4 @@ func each(d *api.Desired, f func(*api.Stack, *api.Service, *api.Replica)) {
 			}
 		}
 	}
-}
-
-// once runs f for each key once.
-type once struct{ seen sync.Map }
-
-func (o *once) first(key string) bool {
-	_, seen := o.seen.LoadOrStore(key, true)
-	return !seen
 }

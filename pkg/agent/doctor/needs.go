@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"ktrdr.io/fleet/pkg/api"
 )
 
@@ -15,12 +17,13 @@ func (c *Config) mounts(ctx context.Context, req Request, emit func(api.Check)) 
 	if req.Desired == nil || c.Mounts == nil {
 		return
 	}
-	var seen once
+	seen := map[string]bool{}
 	for i := range req.Desired.Stacks {
 		for _, m := range req.Desired.Stacks[i].Mounts {
-			if !seen.first(m.Path) {
+			if seen[m.Path] {
 				continue
 			}
+			seen[m.Path] = true
 			if st := c.Mounts(ctx, m); !st.OK {
 				emit(fixed(row("mount", m.Path, api.CheckFail, "%s: %s", st.Reason, st.Message), "mount it on the host (for an LXC: pct set ID -mp0 …), with the group and mode that nodes/<node>.yaml wants"))
 				continue
@@ -111,8 +114,22 @@ func (c *Config) images(ctx context.Context, req Request, emit func(api.Check)) 
 	if req.Desired == nil || c.Registry == nil {
 		return
 	}
-	for _, want := range imagesOf(req.Desired) {
-		emit(c.image(ctx, req.Desired, want))
+	// Beside each other: a registry that does not answer takes its time for each image.
+	list := imagesOf(req.Desired)
+	rows := make([]api.Check, len(list))
+	var g errgroup.Group
+	g.SetLimit(8)
+	for i, want := range list {
+		g.Go(func() error {
+			began := time.Now()
+			rows[i] = c.image(ctx, want)
+			rows[i].Took = time.Since(began)
+			return nil
+		})
+	}
+	_ = g.Wait() // what is wrong is in the rows
+	for _, r := range rows {
+		emit(r)
 	}
 }
 
@@ -134,7 +151,7 @@ func imagesOf(d *api.Desired) []wanted {
 	return all
 }
 
-func (c *Config) image(ctx context.Context, d *api.Desired, want wanted) api.Check {
+func (c *Config) image(ctx context.Context, want wanted) api.Check {
 	var local *api.Image
 	if c.Engine != nil {
 		if found, err := c.Engine.InspectImage(ctx, want.Ref, want.Platform); err == nil {
@@ -147,7 +164,7 @@ func (c *Config) image(ctx context.Context, d *api.Desired, want wanted) api.Che
 		}
 		return row("image", want.Ref, api.CheckOK, "here, and never pulled")
 	}
-	digest, err := c.Registry(ctx, d, want.Image)
+	digest, err := c.Registry(ctx, want.Image)
 	switch {
 	case err != nil && local == nil:
 		return fixed(row("image", want.Ref, api.CheckFail, "%s wants it: %v", want.user, err), "push the image, correct the tag, or look at registries in fleet.yaml: the login is a reference")

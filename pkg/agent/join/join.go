@@ -157,7 +157,7 @@ func (r *run) askSystem(ctx context.Context) error {
 }
 
 // readCertificate finds out whether there is a certificate of this node and fleet already.
-func (r *run) readCertificate(context.Context) error {
+func (r *run) readCertificate(ctx context.Context) error {
 	if _, err := os.Stat(r.settings.CredentialsDir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -177,7 +177,10 @@ func (r *run) readCertificate(context.Context) error {
 	own := c.Identity.Kind == pki.Node && c.Identity.Name == r.token.Node && time.Now().Before(c.NotAfter()) && c.Trusts(r.token.Pin)
 	switch {
 	case own && !r.Force:
-		r.joined = true
+		if r.joined = r.accepted(ctx, c); !r.joined {
+			r.say("there is a certificate of this node, but the controller does not accept it any more; the token is used")
+			return nil
+		}
 		r.say("there is a certificate of this node already, good until %s; the token is not used", c.NotAfter().UTC().Format(time.RFC3339))
 	case !own && !r.Force:
 		return fmt.Errorf("%s has another certificate (%s, until %s); --force replaces it", r.settings.CredentialsDir, c.Identity, c.NotAfter().UTC().Format(time.RFC3339))

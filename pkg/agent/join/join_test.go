@@ -57,6 +57,25 @@ func TestJoinsAFreshMachine(t *testing.T) {
 	}
 }
 
+// TestJoinsAgainAfterRemoval: a certificate that the controller takes no more is none, and a
+// join that leaves it in place would be no success.
+func TestJoinsAgainAfterRemoval(t *testing.T) {
+	t.Parallel()
+	c, m := uplinktest.Start(t), newMachine(t)
+	if err := join.Run(t.Context(), m.request(c, token(t, c, "b"))); err != nil {
+		t.Fatal(err)
+	}
+	before := m.get("var/lib/ktrdr/credentials/identity.pem")
+	c.Remove("b")
+	used := token(t, c, "b")
+	if err := join.Run(t.Context(), m.request(c, used)); err != nil {
+		t.Fatal(err)
+	}
+	if m.get("var/lib/ktrdr/credentials/identity.pem") == before || !strings.Contains(m.out.String(), "does not accept it any more") {
+		t.Errorf("the certificate that was refused is still there:\n%s", m.out.String())
+	}
+}
+
 const gitConfig = `# of b
 node: b
 # where from

@@ -2,13 +2,19 @@ package join
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"ktrdr.io/fleet/pkg/wire"
 	"ktrdr.io/fleet/pkg/wire/pki"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
 // reach asks the controller for anything over HTTPS: that it answers, that it is of the
@@ -56,4 +62,24 @@ func whatToDo(text string) string {
 		return "what answers is not the controller that made the token"
 	}
 	return "the controller can't be reached; check its address, the network and the firewall in between"
+}
+
+// accepted tells whether the controller takes the certificate for this node's: one of a node
+// that was removed is good by itself. Only a clear no counts as one.
+func (r *run) accepted(ctx context.Context, c *pki.Credentials) bool {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	conn, err := wire.Dial(wire.Client{Target: r.target, TLS: func() (*tls.Config, error) { return wire.ClientTLS(c), nil }})
+	if err != nil {
+		return true
+	}
+	defer conn.Close() //nolint:errcheck // one call was made
+	got, err := ktrdrv1.NewAccessServiceClient(conn).WhoAmI(ctx, &ktrdrv1.WhoAmIRequest{})
+	switch status.Code(err) { //nolint:exhaustive // every other code is no answer to the question
+	case codes.OK:
+		return got.GetKind() == "node" && got.GetName() == r.token.Node
+	case codes.Unauthenticated, codes.PermissionDenied:
+		return false
+	}
+	return true
 }

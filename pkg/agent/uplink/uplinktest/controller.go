@@ -69,6 +69,7 @@ type state struct {
 	sent, got int
 	tokens    map[string]bool // ids of tokens that were redeemed
 	renewed   int
+	removed   map[string]bool // nodes whose certificates count no more
 }
 
 // Answer is what came of a command.
@@ -112,6 +113,7 @@ func (c *Controller) Up(t testing.TB) {
 	rpc := grpc.NewServer(append(wire.ServerOptions(), grpc.MaxSendMsgSize(1<<30))...)
 	ktrdrv1.RegisterAgentServiceServer(rpc, c)
 	ktrdrv1.RegisterEnrollmentServiceServer(rpc, c)
+	ktrdrv1.RegisterAccessServiceServer(rpc, access{c: c})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return port.Serve(ctx) })
