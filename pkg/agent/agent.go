@@ -72,11 +72,19 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{
 		a.cache.Run, a.loop.Run, a.follow.run, a.mounts.run, a.values.run, a.probeServices, a.keepHouse, a.keepDelivery,
-		a.watchEngine, a.rememberRuns, a.serve, a.notify, a.syncOnHangup, a.fallBack, a.gate.Run, a.connect, a.renew,
+		a.watchEngine, a.rememberRuns, trim, a.serve, a.notify, a.syncOnHangup, a.fallBack, a.gate.Run, a.connect, a.renew,
 	} {
 		g.Go(func() error { return ignoreCancel(ctx, part(ctx)) })
 	}
 	return g.Wait()
+}
+
+// burst of work after which memory is given back, in bytes.
+const burst = 16 << 20
+
+func trim(ctx context.Context) error {
+	telemetry.Trim(ctx, burst)
+	return nil
 }
 
 // ignoreCancel makes the end of ctx a clean end.

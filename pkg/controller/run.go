@@ -37,6 +37,8 @@ const (
 	// sweepEvery is how often what is past its end is swept out of the store and trees that
 	// nobody needs off the disk.
 	sweepEvery = 10 * time.Minute
+	// burst of work after which memory is given back, in bytes.
+	burst = 64 << 20
 	// readHeader bounds the headers of a request, idle a connection without one.
 	readHeader = 10 * time.Second
 	idle       = 2 * time.Minute
@@ -91,7 +93,7 @@ func (c *Controller) run(ctx context.Context, reload <-chan struct{}) error {
 		return nil
 	})
 	g.Go(func() error { c.sweep(life); return nil })
-	g.Go(func() error { trim(life); return nil })
+	g.Go(func() error { telemetry.Trim(life, burst); return nil })
 	if err := c.serveMetrics(life, g); err != nil {
 		return errors.Join(err, c.stop(ctx, rpc, site), func() error { end(); return g.Wait() }())
 	}
