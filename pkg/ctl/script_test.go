@@ -173,7 +173,7 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdTerminal(ts *testscript.TestScript, neg bool, args []string) {
-	cmd := exec.Command("script", "-qefc", "ktrdrctl "+strings.Join(args, " "), "/dev/null")
+	cmd := exec.Command("script", "-qefc", "exec ktrdrctl "+strings.Join(args, " "), "/dev/null") // exec: sh would end with 130 after a ^C
 	keys, err := cmd.StdinPipe()
 	ts.Check(err)
 	startBeside(ts, cmd)
