@@ -51,6 +51,9 @@ func Methods() map[string]Rule {
 		ktrdrv1.FleetService_Hold_FullMethodName:     change,
 		ktrdrv1.FleetService_Resume_FullMethodName:   change,
 		ktrdrv1.FleetService_Sync_FullMethodName:     change,
+		// An uploaded tree names references and paths that nobody has looked over, and nodes look
+		// them up.
+		ktrdrv1.FleetService_PlanTree_FullMethodName: change,
 		// It may start a canary container on nodes.
 		ktrdrv1.FleetService_Doctor_FullMethodName: change,
 
@@ -61,6 +64,7 @@ func Methods() map[string]Rule {
 		ktrdrv1.NodeService_RemoveNode_FullMethodName:      {Least: Admin},
 
 		ktrdrv1.AccessService_WhoAmI_FullMethodName:         {Least: Anonymous, Quiet: true},
+		ktrdrv1.AccessService_RenewAccess_FullMethodName:    {Least: Viewer},
 		ktrdrv1.AccessService_ListOperators_FullMethodName:  {Least: Admin, Quiet: true},
 		ktrdrv1.AccessService_CreateOperator_FullMethodName: {Least: Admin},
 		ktrdrv1.AccessService_RemoveOperator_FullMethodName: {Least: Admin},

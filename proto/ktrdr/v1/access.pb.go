@@ -241,7 +241,7 @@ type Operator struct {
 	CreatedBy string `protobuf:"bytes,5,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	// When its access ends; unset: never.
 	Expires *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expires,proto3" json:"expires,omitempty"`
-	// When it was seen last.
+	// When it called last, give or take an hour; unset: not yet.
 	Seen          *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=seen,proto3" json:"seen,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -528,6 +528,108 @@ func (*RemoveOperatorResponse) Descriptor() ([]byte, []int) {
 	return file_ktrdr_v1_access_proto_rawDescGZIP(), []int{8}
 }
 
+// RenewAccessRequest asks for the next certificate of the calling operator.
+type RenewAccessRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// PKCS #10 request in DER, at most 8 KiB. Only its public key is used.
+	Csr           []byte `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewAccessRequest) Reset() {
+	*x = RenewAccessRequest{}
+	mi := &file_ktrdr_v1_access_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewAccessRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewAccessRequest) ProtoMessage() {}
+
+func (x *RenewAccessRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ktrdr_v1_access_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewAccessRequest.ProtoReflect.Descriptor instead.
+func (*RenewAccessRequest) Descriptor() ([]byte, []int) {
+	return file_ktrdr_v1_access_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RenewAccessRequest) GetCsr() []byte {
+	if x != nil {
+		return x.Csr
+	}
+	return nil
+}
+
+// RenewAccessResponse holds the next certificate. The one before is good until the next was
+// used for the first time, or until its end.
+type RenewAccessResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Certificates in DER, the operator's first.
+	Chain [][]byte `protobuf:"bytes,1,rep,name=chain,proto3" json:"chain,omitempty"`
+	// The fleet's authorities in DER, one after the other.
+	Authority     []byte `protobuf:"bytes,2,opt,name=authority,proto3" json:"authority,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewAccessResponse) Reset() {
+	*x = RenewAccessResponse{}
+	mi := &file_ktrdr_v1_access_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewAccessResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewAccessResponse) ProtoMessage() {}
+
+func (x *RenewAccessResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ktrdr_v1_access_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewAccessResponse.ProtoReflect.Descriptor instead.
+func (*RenewAccessResponse) Descriptor() ([]byte, []int) {
+	return file_ktrdr_v1_access_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RenewAccessResponse) GetChain() [][]byte {
+	if x != nil {
+		return x.Chain
+	}
+	return nil
+}
+
+func (x *RenewAccessResponse) GetAuthority() []byte {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
+}
+
 // ListAuditRequest pages through the audit trail.
 type ListAuditRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -541,7 +643,7 @@ type ListAuditRequest struct {
 
 func (x *ListAuditRequest) Reset() {
 	*x = ListAuditRequest{}
-	mi := &file_ktrdr_v1_access_proto_msgTypes[9]
+	mi := &file_ktrdr_v1_access_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -553,7 +655,7 @@ func (x *ListAuditRequest) String() string {
 func (*ListAuditRequest) ProtoMessage() {}
 
 func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_access_proto_msgTypes[9]
+	mi := &file_ktrdr_v1_access_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -566,7 +668,7 @@ func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditRequest) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_access_proto_rawDescGZIP(), []int{9}
+	return file_ktrdr_v1_access_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListAuditRequest) GetLimit() int32 {
@@ -596,7 +698,7 @@ type ListAuditResponse struct {
 
 func (x *ListAuditResponse) Reset() {
 	*x = ListAuditResponse{}
-	mi := &file_ktrdr_v1_access_proto_msgTypes[10]
+	mi := &file_ktrdr_v1_access_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +710,7 @@ func (x *ListAuditResponse) String() string {
 func (*ListAuditResponse) ProtoMessage() {}
 
 func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_access_proto_msgTypes[10]
+	mi := &file_ktrdr_v1_access_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +723,7 @@ func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditResponse) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_access_proto_rawDescGZIP(), []int{10}
+	return file_ktrdr_v1_access_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListAuditResponse) GetEntries() []*AuditEntry {
@@ -663,7 +765,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_ktrdr_v1_access_proto_msgTypes[11]
+	mi := &file_ktrdr_v1_access_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +777,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_access_proto_msgTypes[11]
+	mi := &file_ktrdr_v1_access_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +790,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_access_proto_rawDescGZIP(), []int{11}
+	return file_ktrdr_v1_access_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AuditEntry) GetAt() *timestamppb.Timestamp {
@@ -780,7 +882,12 @@ const file_ktrdr_v1_access_proto_rawDesc = "" +
 	"\tauthority\x18\x03 \x01(\fR\tauthority\"+\n" +
 	"\x15RemoveOperatorRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x18\n" +
-	"\x16RemoveOperatorResponse\"@\n" +
+	"\x16RemoveOperatorResponse\"&\n" +
+	"\x12RenewAccessRequest\x12\x10\n" +
+	"\x03csr\x18\x01 \x01(\fR\x03csr\"I\n" +
+	"\x13RenewAccessResponse\x12\x14\n" +
+	"\x05chain\x18\x01 \x03(\fR\x05chain\x12\x1c\n" +
+	"\tauthority\x18\x02 \x01(\fR\tauthority\"@\n" +
 	"\x10ListAuditRequest\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\x05R\x05limit\x12\x16\n" +
 	"\x06before\x18\x02 \x01(\tR\x06before\"W\n" +
@@ -796,12 +903,13 @@ const file_ktrdr_v1_access_proto_rawDesc = "" +
 	"\x06target\x18\x05 \x01(\tR\x06target\x12\x12\n" +
 	"\x04from\x18\x06 \x01(\tR\x04from\x12\x16\n" +
 	"\x06result\x18\a \x01(\tR\x06result\x12\x16\n" +
-	"\x06detail\x18\b \x01(\tR\x06detail2\x8e\x03\n" +
+	"\x06detail\x18\b \x01(\tR\x06detail2\xda\x03\n" +
 	"\rAccessService\x12;\n" +
 	"\x06WhoAmI\x12\x17.ktrdr.v1.WhoAmIRequest\x1a\x18.ktrdr.v1.WhoAmIResponse\x12P\n" +
 	"\rListOperators\x12\x1e.ktrdr.v1.ListOperatorsRequest\x1a\x1f.ktrdr.v1.ListOperatorsResponse\x12S\n" +
 	"\x0eCreateOperator\x12\x1f.ktrdr.v1.CreateOperatorRequest\x1a .ktrdr.v1.CreateOperatorResponse\x12S\n" +
-	"\x0eRemoveOperator\x12\x1f.ktrdr.v1.RemoveOperatorRequest\x1a .ktrdr.v1.RemoveOperatorResponse\x12D\n" +
+	"\x0eRemoveOperator\x12\x1f.ktrdr.v1.RemoveOperatorRequest\x1a .ktrdr.v1.RemoveOperatorResponse\x12J\n" +
+	"\vRenewAccess\x12\x1c.ktrdr.v1.RenewAccessRequest\x1a\x1d.ktrdr.v1.RenewAccessResponse\x12D\n" +
 	"\tListAudit\x12\x1a.ktrdr.v1.ListAuditRequest\x1a\x1b.ktrdr.v1.ListAuditResponseB'Z%ktrdr.io/fleet/proto/ktrdr/v1;ktrdrv1b\x06proto3"
 
 var (
@@ -816,7 +924,7 @@ func file_ktrdr_v1_access_proto_rawDescGZIP() []byte {
 	return file_ktrdr_v1_access_proto_rawDescData
 }
 
-var file_ktrdr_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_ktrdr_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_ktrdr_v1_access_proto_goTypes = []any{
 	(*WhoAmIRequest)(nil),          // 0: ktrdr.v1.WhoAmIRequest
 	(*WhoAmIResponse)(nil),         // 1: ktrdr.v1.WhoAmIResponse
@@ -827,32 +935,36 @@ var file_ktrdr_v1_access_proto_goTypes = []any{
 	(*CreateOperatorResponse)(nil), // 6: ktrdr.v1.CreateOperatorResponse
 	(*RemoveOperatorRequest)(nil),  // 7: ktrdr.v1.RemoveOperatorRequest
 	(*RemoveOperatorResponse)(nil), // 8: ktrdr.v1.RemoveOperatorResponse
-	(*ListAuditRequest)(nil),       // 9: ktrdr.v1.ListAuditRequest
-	(*ListAuditResponse)(nil),      // 10: ktrdr.v1.ListAuditResponse
-	(*AuditEntry)(nil),             // 11: ktrdr.v1.AuditEntry
-	(*timestamppb.Timestamp)(nil),  // 12: google.protobuf.Timestamp
+	(*RenewAccessRequest)(nil),     // 9: ktrdr.v1.RenewAccessRequest
+	(*RenewAccessResponse)(nil),    // 10: ktrdr.v1.RenewAccessResponse
+	(*ListAuditRequest)(nil),       // 11: ktrdr.v1.ListAuditRequest
+	(*ListAuditResponse)(nil),      // 12: ktrdr.v1.ListAuditResponse
+	(*AuditEntry)(nil),             // 13: ktrdr.v1.AuditEntry
+	(*timestamppb.Timestamp)(nil),  // 14: google.protobuf.Timestamp
 }
 var file_ktrdr_v1_access_proto_depIdxs = []int32{
-	12, // 0: ktrdr.v1.WhoAmIResponse.expires:type_name -> google.protobuf.Timestamp
+	14, // 0: ktrdr.v1.WhoAmIResponse.expires:type_name -> google.protobuf.Timestamp
 	4,  // 1: ktrdr.v1.ListOperatorsResponse.operators:type_name -> ktrdr.v1.Operator
-	12, // 2: ktrdr.v1.Operator.created:type_name -> google.protobuf.Timestamp
-	12, // 3: ktrdr.v1.Operator.expires:type_name -> google.protobuf.Timestamp
-	12, // 4: ktrdr.v1.Operator.seen:type_name -> google.protobuf.Timestamp
+	14, // 2: ktrdr.v1.Operator.created:type_name -> google.protobuf.Timestamp
+	14, // 3: ktrdr.v1.Operator.expires:type_name -> google.protobuf.Timestamp
+	14, // 4: ktrdr.v1.Operator.seen:type_name -> google.protobuf.Timestamp
 	4,  // 5: ktrdr.v1.CreateOperatorRequest.operator:type_name -> ktrdr.v1.Operator
-	11, // 6: ktrdr.v1.ListAuditResponse.entries:type_name -> ktrdr.v1.AuditEntry
-	12, // 7: ktrdr.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	13, // 6: ktrdr.v1.ListAuditResponse.entries:type_name -> ktrdr.v1.AuditEntry
+	14, // 7: ktrdr.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
 	0,  // 8: ktrdr.v1.AccessService.WhoAmI:input_type -> ktrdr.v1.WhoAmIRequest
 	2,  // 9: ktrdr.v1.AccessService.ListOperators:input_type -> ktrdr.v1.ListOperatorsRequest
 	5,  // 10: ktrdr.v1.AccessService.CreateOperator:input_type -> ktrdr.v1.CreateOperatorRequest
 	7,  // 11: ktrdr.v1.AccessService.RemoveOperator:input_type -> ktrdr.v1.RemoveOperatorRequest
-	9,  // 12: ktrdr.v1.AccessService.ListAudit:input_type -> ktrdr.v1.ListAuditRequest
-	1,  // 13: ktrdr.v1.AccessService.WhoAmI:output_type -> ktrdr.v1.WhoAmIResponse
-	3,  // 14: ktrdr.v1.AccessService.ListOperators:output_type -> ktrdr.v1.ListOperatorsResponse
-	6,  // 15: ktrdr.v1.AccessService.CreateOperator:output_type -> ktrdr.v1.CreateOperatorResponse
-	8,  // 16: ktrdr.v1.AccessService.RemoveOperator:output_type -> ktrdr.v1.RemoveOperatorResponse
-	10, // 17: ktrdr.v1.AccessService.ListAudit:output_type -> ktrdr.v1.ListAuditResponse
-	13, // [13:18] is the sub-list for method output_type
-	8,  // [8:13] is the sub-list for method input_type
+	9,  // 12: ktrdr.v1.AccessService.RenewAccess:input_type -> ktrdr.v1.RenewAccessRequest
+	11, // 13: ktrdr.v1.AccessService.ListAudit:input_type -> ktrdr.v1.ListAuditRequest
+	1,  // 14: ktrdr.v1.AccessService.WhoAmI:output_type -> ktrdr.v1.WhoAmIResponse
+	3,  // 15: ktrdr.v1.AccessService.ListOperators:output_type -> ktrdr.v1.ListOperatorsResponse
+	6,  // 16: ktrdr.v1.AccessService.CreateOperator:output_type -> ktrdr.v1.CreateOperatorResponse
+	8,  // 17: ktrdr.v1.AccessService.RemoveOperator:output_type -> ktrdr.v1.RemoveOperatorResponse
+	10, // 18: ktrdr.v1.AccessService.RenewAccess:output_type -> ktrdr.v1.RenewAccessResponse
+	12, // 19: ktrdr.v1.AccessService.ListAudit:output_type -> ktrdr.v1.ListAuditResponse
+	14, // [14:20] is the sub-list for method output_type
+	8,  // [8:14] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
 	8,  // [8:8] is the sub-list for extension extendee
 	0,  // [0:8] is the sub-list for field type_name
@@ -869,7 +981,7 @@ func file_ktrdr_v1_access_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ktrdr_v1_access_proto_rawDesc), len(file_ktrdr_v1_access_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	AccessService_ListOperators_FullMethodName  = "/ktrdr.v1.AccessService/ListOperators"
 	AccessService_CreateOperator_FullMethodName = "/ktrdr.v1.AccessService/CreateOperator"
 	AccessService_RemoveOperator_FullMethodName = "/ktrdr.v1.AccessService/RemoveOperator"
+	AccessService_RenewAccess_FullMethodName    = "/ktrdr.v1.AccessService/RenewAccess"
 	AccessService_ListAudit_FullMethodName      = "/ktrdr.v1.AccessService/ListAudit"
 )
 
@@ -42,6 +43,8 @@ type AccessServiceClient interface {
 	CreateOperator(ctx context.Context, in *CreateOperatorRequest, opts ...grpc.CallOption) (*CreateOperatorResponse, error)
 	// RemoveOperator ends an operator's access at once.
 	RemoveOperator(ctx context.Context, in *RemoveOperatorRequest, opts ...grpc.CallOption) (*RemoveOperatorResponse, error)
+	// RenewAccess gives an operator who shows a certificate the next one, for a new key.
+	RenewAccess(ctx context.Context, in *RenewAccessRequest, opts ...grpc.CallOption) (*RenewAccessResponse, error)
 	// ListAudit lists what was done, the newest first.
 	ListAudit(ctx context.Context, in *ListAuditRequest, opts ...grpc.CallOption) (*ListAuditResponse, error)
 }
@@ -94,6 +97,16 @@ func (c *accessServiceClient) RemoveOperator(ctx context.Context, in *RemoveOper
 	return out, nil
 }
 
+func (c *accessServiceClient) RenewAccess(ctx context.Context, in *RenewAccessRequest, opts ...grpc.CallOption) (*RenewAccessResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RenewAccessResponse)
+	err := c.cc.Invoke(ctx, AccessService_RenewAccess_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *accessServiceClient) ListAudit(ctx context.Context, in *ListAuditRequest, opts ...grpc.CallOption) (*ListAuditResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListAuditResponse)
@@ -118,6 +131,8 @@ type AccessServiceServer interface {
 	CreateOperator(context.Context, *CreateOperatorRequest) (*CreateOperatorResponse, error)
 	// RemoveOperator ends an operator's access at once.
 	RemoveOperator(context.Context, *RemoveOperatorRequest) (*RemoveOperatorResponse, error)
+	// RenewAccess gives an operator who shows a certificate the next one, for a new key.
+	RenewAccess(context.Context, *RenewAccessRequest) (*RenewAccessResponse, error)
 	// ListAudit lists what was done, the newest first.
 	ListAudit(context.Context, *ListAuditRequest) (*ListAuditResponse, error)
 	mustEmbedUnimplementedAccessServiceServer()
@@ -141,6 +156,9 @@ func (UnimplementedAccessServiceServer) CreateOperator(context.Context, *CreateO
 }
 func (UnimplementedAccessServiceServer) RemoveOperator(context.Context, *RemoveOperatorRequest) (*RemoveOperatorResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RemoveOperator not implemented")
+}
+func (UnimplementedAccessServiceServer) RenewAccess(context.Context, *RenewAccessRequest) (*RenewAccessResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RenewAccess not implemented")
 }
 func (UnimplementedAccessServiceServer) ListAudit(context.Context, *ListAuditRequest) (*ListAuditResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAudit not implemented")
@@ -238,6 +256,24 @@ func _AccessService_RemoveOperator_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AccessService_RenewAccess_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RenewAccessRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccessServiceServer).RenewAccess(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AccessService_RenewAccess_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccessServiceServer).RenewAccess(ctx, req.(*RenewAccessRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AccessService_ListAudit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListAuditRequest)
 	if err := dec(in); err != nil {
@@ -278,6 +314,10 @@ var AccessService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RemoveOperator",
 			Handler:    _AccessService_RemoveOperator_Handler,
+		},
+		{
+			MethodName: "RenewAccess",
+			Handler:    _AccessService_RenewAccess_Handler,
 		},
 		{
 			MethodName: "ListAudit",

@@ -131,7 +131,14 @@ type ValidateResponse struct {
 	// Mistakes.
 	Problems []*Problem `protobuf:"bytes,1,rep,name=problems,proto3" json:"problems,omitempty"`
 	// Warnings.
-	Warnings      []*Problem `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []*Problem `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// What a push of it would change of the head, as a unified diff, at most 1 MiB; empty when
+	// there are mistakes.
+	Diff string `protobuf:"bytes,3,opt,name=diff,proto3" json:"diff,omitempty"`
+	// Whether the diff was cut.
+	Truncated bool `protobuf:"varint,4,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	// Nodes whose slice would change.
+	Nodes         []string `protobuf:"bytes,5,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -180,6 +187,167 @@ func (x *ValidateResponse) GetWarnings() []*Problem {
 	return nil
 }
 
+func (x *ValidateResponse) GetDiff() string {
+	if x != nil {
+		return x.Diff
+	}
+	return ""
+}
+
+func (x *ValidateResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+func (x *ValidateResponse) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+// PlanTreeRequest is a part of the upload of a tree to plan.
+type PlanTreeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nodes, in the first message; empty for all of the tree and all that are connected.
+	Nodes []string `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// A part of a tar archive of a repository tree, at most 1 MiB.
+	Content       []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanTreeRequest) Reset() {
+	*x = PlanTreeRequest{}
+	mi := &file_ktrdr_v1_change_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanTreeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanTreeRequest) ProtoMessage() {}
+
+func (x *PlanTreeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ktrdr_v1_change_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanTreeRequest.ProtoReflect.Descriptor instead.
+func (*PlanTreeRequest) Descriptor() ([]byte, []int) {
+	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PlanTreeRequest) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *PlanTreeRequest) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+// PlanTreeResponse tells about an uploaded tree.
+type PlanTreeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*PlanTreeResponse_Checked
+	//	*PlanTreeResponse_Plan
+	Kind          isPlanTreeResponse_Kind `protobuf_oneof:"kind"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanTreeResponse) Reset() {
+	*x = PlanTreeResponse{}
+	mi := &file_ktrdr_v1_change_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanTreeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanTreeResponse) ProtoMessage() {}
+
+func (x *PlanTreeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ktrdr_v1_change_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanTreeResponse.ProtoReflect.Descriptor instead.
+func (*PlanTreeResponse) Descriptor() ([]byte, []int) {
+	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PlanTreeResponse) GetKind() isPlanTreeResponse_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *PlanTreeResponse) GetChecked() *ValidateResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*PlanTreeResponse_Checked); ok {
+			return x.Checked
+		}
+	}
+	return nil
+}
+
+func (x *PlanTreeResponse) GetPlan() *NodePlan {
+	if x != nil {
+		if x, ok := x.Kind.(*PlanTreeResponse_Plan); ok {
+			return x.Plan
+		}
+	}
+	return nil
+}
+
+type isPlanTreeResponse_Kind interface {
+	isPlanTreeResponse_Kind()
+}
+
+type PlanTreeResponse_Checked struct {
+	// What is wrong with it, first. Nothing follows when there are mistakes.
+	Checked *ValidateResponse `protobuf:"bytes,1,opt,name=checked,proto3,oneof"`
+}
+
+type PlanTreeResponse_Plan struct {
+	// The plan of one node.
+	Plan *NodePlan `protobuf:"bytes,2,opt,name=plan,proto3,oneof"`
+}
+
+func (*PlanTreeResponse_Checked) isPlanTreeResponse_Kind() {}
+
+func (*PlanTreeResponse_Plan) isPlanTreeResponse_Kind() {}
+
 // PlanFleetRequest chooses what is planned.
 type PlanFleetRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -198,7 +366,7 @@ type PlanFleetRequest struct {
 
 func (x *PlanFleetRequest) Reset() {
 	*x = PlanFleetRequest{}
-	mi := &file_ktrdr_v1_change_proto_msgTypes[3]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -210,7 +378,7 @@ func (x *PlanFleetRequest) String() string {
 func (*PlanFleetRequest) ProtoMessage() {}
 
 func (x *PlanFleetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_change_proto_msgTypes[3]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -223,7 +391,7 @@ func (x *PlanFleetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanFleetRequest.ProtoReflect.Descriptor instead.
 func (*PlanFleetRequest) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{3}
+	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PlanFleetRequest) GetNodes() []string {
@@ -323,7 +491,7 @@ type NodePlan struct {
 
 func (x *NodePlan) Reset() {
 	*x = NodePlan{}
-	mi := &file_ktrdr_v1_change_proto_msgTypes[4]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -335,7 +503,7 @@ func (x *NodePlan) String() string {
 func (*NodePlan) ProtoMessage() {}
 
 func (x *NodePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_change_proto_msgTypes[4]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -348,7 +516,7 @@ func (x *NodePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodePlan.ProtoReflect.Descriptor instead.
 func (*NodePlan) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{4}
+	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NodePlan) GetNode() string {
@@ -385,7 +553,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_ktrdr_v1_change_proto_msgTypes[5]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -397,7 +565,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_change_proto_msgTypes[5]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -410,7 +578,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{5}
+	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DiffRequest) GetFrom() string {
@@ -440,7 +608,7 @@ type DiffResponse struct {
 
 func (x *DiffResponse) Reset() {
 	*x = DiffResponse{}
-	mi := &file_ktrdr_v1_change_proto_msgTypes[6]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +620,7 @@ func (x *DiffResponse) String() string {
 func (*DiffResponse) ProtoMessage() {}
 
 func (x *DiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_change_proto_msgTypes[6]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +633,7 @@ func (x *DiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffResponse.ProtoReflect.Descriptor instead.
 func (*DiffResponse) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{6}
+	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DiffResponse) GetDiff() string {
@@ -482,7 +650,7 @@ func (x *DiffResponse) GetTruncated() bool {
 	return false
 }
 
-// ScaleRequest sets the number of slots of a pool on a node.
+// ScaleRequest sets the number of slots of a pool on a node, or of several.
 type ScaleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the pool.
@@ -494,14 +662,17 @@ type ScaleRequest struct {
 	// Only say what would change.
 	DryRun bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// Second line of the commit message.
-	Why           string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	Why string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	// Several pools or nodes, at most 200: one commit, all or none. They stand in the place of
+	// pool, node and count, which are empty then: a controller that does not know them refuses.
+	Sizes         []*PoolSize `protobuf:"bytes,6,rep,name=sizes,proto3" json:"sizes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScaleRequest) Reset() {
 	*x = ScaleRequest{}
-	mi := &file_ktrdr_v1_change_proto_msgTypes[7]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +684,7 @@ func (x *ScaleRequest) String() string {
 func (*ScaleRequest) ProtoMessage() {}
 
 func (x *ScaleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_change_proto_msgTypes[7]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +697,7 @@ func (x *ScaleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScaleRequest.ProtoReflect.Descriptor instead.
 func (*ScaleRequest) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{7}
+	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ScaleRequest) GetPool() string {
@@ -564,6 +735,77 @@ func (x *ScaleRequest) GetWhy() string {
 	return ""
 }
 
+func (x *ScaleRequest) GetSizes() []*PoolSize {
+	if x != nil {
+		return x.Sizes
+	}
+	return nil
+}
+
+// PoolSize is the number of running slots of a pool on a node.
+type PoolSize struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the pool.
+	Pool string `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	// Name of the node.
+	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// Number of running slots.
+	Count         int32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PoolSize) Reset() {
+	*x = PoolSize{}
+	mi := &file_ktrdr_v1_change_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolSize) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolSize) ProtoMessage() {}
+
+func (x *PoolSize) ProtoReflect() protoreflect.Message {
+	mi := &file_ktrdr_v1_change_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolSize.ProtoReflect.Descriptor instead.
+func (*PoolSize) Descriptor() ([]byte, []int) {
+	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PoolSize) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *PoolSize) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *PoolSize) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 // DeployRequest sets the image tag of services.
 type DeployRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -571,7 +813,8 @@ type DeployRequest struct {
 	Stack string `protobuf:"bytes,1,opt,name=stack,proto3" json:"stack,omitempty"`
 	// Services; empty for all that share the stack's image variable.
 	Services []string `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
-	// Node; empty for all that have the stack.
+	// Node, or several with commas between them: one commit, all or none. Empty for all that
+	// have the stack.
 	Node string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
 	// The tag; empty deploys the head again: what failed is tried anew.
 	Tag string `protobuf:"bytes,4,opt,name=tag,proto3" json:"tag,omitempty"`
@@ -585,7 +828,7 @@ type DeployRequest struct {
 
 func (x *DeployRequest) Reset() {
 	*x = DeployRequest{}
-	mi := &file_ktrdr_v1_change_proto_msgTypes[8]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +840,7 @@ func (x *DeployRequest) String() string {
 func (*DeployRequest) ProtoMessage() {}
 
 func (x *DeployRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_change_proto_msgTypes[8]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +853,7 @@ func (x *DeployRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployRequest.ProtoReflect.Descriptor instead.
 func (*DeployRequest) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{8}
+	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeployRequest) GetStack() string {
@@ -670,7 +913,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_ktrdr_v1_change_proto_msgTypes[9]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +925,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_change_proto_msgTypes[9]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +938,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{9}
+	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RollbackRequest) GetRevision() string {
@@ -738,7 +981,7 @@ type ChangeResponse struct {
 
 func (x *ChangeResponse) Reset() {
 	*x = ChangeResponse{}
-	mi := &file_ktrdr_v1_change_proto_msgTypes[10]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +993,7 @@ func (x *ChangeResponse) String() string {
 func (*ChangeResponse) ProtoMessage() {}
 
 func (x *ChangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_change_proto_msgTypes[10]
+	mi := &file_ktrdr_v1_change_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,7 +1006,7 @@ func (x *ChangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeResponse.ProtoReflect.Descriptor instead.
 func (*ChangeResponse) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{10}
+	return file_ktrdr_v1_change_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ChangeResponse) GetRevision() string {
@@ -810,10 +1053,20 @@ const file_ktrdr_v1_change_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12-\n" +
 	"\bproblems\x18\x02 \x03(\v2\x11.ktrdr.v1.ProblemR\bproblems\"%\n" +
 	"\tTreeChunk\x12\x18\n" +
-	"\acontent\x18\x01 \x01(\fR\acontent\"p\n" +
+	"\acontent\x18\x01 \x01(\fR\acontent\"\xb8\x01\n" +
 	"\x10ValidateResponse\x12-\n" +
 	"\bproblems\x18\x01 \x03(\v2\x11.ktrdr.v1.ProblemR\bproblems\x12-\n" +
-	"\bwarnings\x18\x02 \x03(\v2\x11.ktrdr.v1.ProblemR\bwarnings\"\xea\x01\n" +
+	"\bwarnings\x18\x02 \x03(\v2\x11.ktrdr.v1.ProblemR\bwarnings\x12\x12\n" +
+	"\x04diff\x18\x03 \x01(\tR\x04diff\x12\x1c\n" +
+	"\ttruncated\x18\x04 \x01(\bR\ttruncated\x12\x14\n" +
+	"\x05nodes\x18\x05 \x03(\tR\x05nodes\"A\n" +
+	"\x0fPlanTreeRequest\x12\x14\n" +
+	"\x05nodes\x18\x01 \x03(\tR\x05nodes\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\fR\acontent\"|\n" +
+	"\x10PlanTreeResponse\x126\n" +
+	"\achecked\x18\x01 \x01(\v2\x1a.ktrdr.v1.ValidateResponseH\x00R\achecked\x12(\n" +
+	"\x04plan\x18\x02 \x01(\v2\x12.ktrdr.v1.NodePlanH\x00R\x04planB\x06\n" +
+	"\x04kind\"\xea\x01\n" +
 	"\x10PlanFleetRequest\x12\x14\n" +
 	"\x05nodes\x18\x01 \x03(\tR\x05nodes\x12\x1c\n" +
 	"\brevision\x18\x02 \x01(\tH\x00R\brevision\x12.\n" +
@@ -830,13 +1083,18 @@ const file_ktrdr_v1_change_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x01(\tR\x02to\"@\n" +
 	"\fDiffResponse\x12\x12\n" +
 	"\x04diff\x18\x01 \x01(\tR\x04diff\x12\x1c\n" +
-	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"w\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"\xa1\x01\n" +
 	"\fScaleRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
 	"\x05count\x18\x03 \x01(\x05R\x05count\x12\x17\n" +
 	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x10\n" +
-	"\x03why\x18\x05 \x01(\tR\x03why\"\x92\x01\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\x12(\n" +
+	"\x05sizes\x18\x06 \x03(\v2\x12.ktrdr.v1.PoolSizeR\x05sizes\"H\n" +
+	"\bPoolSize\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\x05R\x05count\"\x92\x01\n" +
 	"\rDeployRequest\x12\x14\n" +
 	"\x05stack\x18\x01 \x01(\tR\x05stack\x12\x1a\n" +
 	"\bservices\x18\x02 \x03(\tR\bservices\x12\x12\n" +
@@ -867,38 +1125,44 @@ func file_ktrdr_v1_change_proto_rawDescGZIP() []byte {
 	return file_ktrdr_v1_change_proto_rawDescData
 }
 
-var file_ktrdr_v1_change_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_ktrdr_v1_change_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_ktrdr_v1_change_proto_goTypes = []any{
 	(*Refusal)(nil),          // 0: ktrdr.v1.Refusal
 	(*TreeChunk)(nil),        // 1: ktrdr.v1.TreeChunk
 	(*ValidateResponse)(nil), // 2: ktrdr.v1.ValidateResponse
-	(*PlanFleetRequest)(nil), // 3: ktrdr.v1.PlanFleetRequest
-	(*NodePlan)(nil),         // 4: ktrdr.v1.NodePlan
-	(*DiffRequest)(nil),      // 5: ktrdr.v1.DiffRequest
-	(*DiffResponse)(nil),     // 6: ktrdr.v1.DiffResponse
-	(*ScaleRequest)(nil),     // 7: ktrdr.v1.ScaleRequest
-	(*DeployRequest)(nil),    // 8: ktrdr.v1.DeployRequest
-	(*RollbackRequest)(nil),  // 9: ktrdr.v1.RollbackRequest
-	(*ChangeResponse)(nil),   // 10: ktrdr.v1.ChangeResponse
-	(*Problem)(nil),          // 11: ktrdr.v1.Problem
-	(*PlanResult)(nil),       // 12: ktrdr.v1.PlanResult
-	(*Condition)(nil),        // 13: ktrdr.v1.Condition
+	(*PlanTreeRequest)(nil),  // 3: ktrdr.v1.PlanTreeRequest
+	(*PlanTreeResponse)(nil), // 4: ktrdr.v1.PlanTreeResponse
+	(*PlanFleetRequest)(nil), // 5: ktrdr.v1.PlanFleetRequest
+	(*NodePlan)(nil),         // 6: ktrdr.v1.NodePlan
+	(*DiffRequest)(nil),      // 7: ktrdr.v1.DiffRequest
+	(*DiffResponse)(nil),     // 8: ktrdr.v1.DiffResponse
+	(*ScaleRequest)(nil),     // 9: ktrdr.v1.ScaleRequest
+	(*PoolSize)(nil),         // 10: ktrdr.v1.PoolSize
+	(*DeployRequest)(nil),    // 11: ktrdr.v1.DeployRequest
+	(*RollbackRequest)(nil),  // 12: ktrdr.v1.RollbackRequest
+	(*ChangeResponse)(nil),   // 13: ktrdr.v1.ChangeResponse
+	(*Problem)(nil),          // 14: ktrdr.v1.Problem
+	(*PlanResult)(nil),       // 15: ktrdr.v1.PlanResult
+	(*Condition)(nil),        // 16: ktrdr.v1.Condition
 }
 var file_ktrdr_v1_change_proto_depIdxs = []int32{
-	11, // 0: ktrdr.v1.Refusal.problems:type_name -> ktrdr.v1.Problem
-	11, // 1: ktrdr.v1.ValidateResponse.problems:type_name -> ktrdr.v1.Problem
-	11, // 2: ktrdr.v1.ValidateResponse.warnings:type_name -> ktrdr.v1.Problem
-	7,  // 3: ktrdr.v1.PlanFleetRequest.scale:type_name -> ktrdr.v1.ScaleRequest
-	8,  // 4: ktrdr.v1.PlanFleetRequest.deploy:type_name -> ktrdr.v1.DeployRequest
-	9,  // 5: ktrdr.v1.PlanFleetRequest.rollback:type_name -> ktrdr.v1.RollbackRequest
-	12, // 6: ktrdr.v1.NodePlan.plan:type_name -> ktrdr.v1.PlanResult
-	13, // 7: ktrdr.v1.NodePlan.condition:type_name -> ktrdr.v1.Condition
-	11, // 8: ktrdr.v1.ChangeResponse.warnings:type_name -> ktrdr.v1.Problem
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	14, // 0: ktrdr.v1.Refusal.problems:type_name -> ktrdr.v1.Problem
+	14, // 1: ktrdr.v1.ValidateResponse.problems:type_name -> ktrdr.v1.Problem
+	14, // 2: ktrdr.v1.ValidateResponse.warnings:type_name -> ktrdr.v1.Problem
+	2,  // 3: ktrdr.v1.PlanTreeResponse.checked:type_name -> ktrdr.v1.ValidateResponse
+	6,  // 4: ktrdr.v1.PlanTreeResponse.plan:type_name -> ktrdr.v1.NodePlan
+	9,  // 5: ktrdr.v1.PlanFleetRequest.scale:type_name -> ktrdr.v1.ScaleRequest
+	11, // 6: ktrdr.v1.PlanFleetRequest.deploy:type_name -> ktrdr.v1.DeployRequest
+	12, // 7: ktrdr.v1.PlanFleetRequest.rollback:type_name -> ktrdr.v1.RollbackRequest
+	15, // 8: ktrdr.v1.NodePlan.plan:type_name -> ktrdr.v1.PlanResult
+	16, // 9: ktrdr.v1.NodePlan.condition:type_name -> ktrdr.v1.Condition
+	10, // 10: ktrdr.v1.ScaleRequest.sizes:type_name -> ktrdr.v1.PoolSize
+	14, // 11: ktrdr.v1.ChangeResponse.warnings:type_name -> ktrdr.v1.Problem
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_ktrdr_v1_change_proto_init() }
@@ -909,7 +1173,11 @@ func file_ktrdr_v1_change_proto_init() {
 	file_ktrdr_v1_command_proto_init()
 	file_ktrdr_v1_plan_proto_init()
 	file_ktrdr_v1_state_proto_init()
-	file_ktrdr_v1_change_proto_msgTypes[3].OneofWrappers = []any{
+	file_ktrdr_v1_change_proto_msgTypes[4].OneofWrappers = []any{
+		(*PlanTreeResponse_Checked)(nil),
+		(*PlanTreeResponse_Plan)(nil),
+	}
+	file_ktrdr_v1_change_proto_msgTypes[5].OneofWrappers = []any{
 		(*PlanFleetRequest_Revision)(nil),
 		(*PlanFleetRequest_Scale)(nil),
 		(*PlanFleetRequest_Deploy)(nil),
@@ -921,7 +1189,7 @@ func file_ktrdr_v1_change_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ktrdr_v1_change_proto_rawDesc), len(file_ktrdr_v1_change_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

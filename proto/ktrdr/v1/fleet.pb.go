@@ -284,7 +284,9 @@ type Node struct {
 	// When the certificate ends.
 	CertificateEnds *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=certificate_ends,json=certificateEnds,proto3" json:"certificate_ends,omitempty"`
 	// When the status arrived, by the controller's clock.
-	StatusAt      *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=status_at,json=statusAt,proto3" json:"status_at,omitempty"`
+	StatusAt *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=status_at,json=statusAt,proto3" json:"status_at,omitempty"`
+	// Pools of its stacks in the head, sorted by name.
+	Pools         []*PoolSize `protobuf:"bytes,20,rep,name=pools,proto3" json:"pools,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -420,6 +422,13 @@ func (x *Node) GetCertificateEnds() *timestamppb.Timestamp {
 func (x *Node) GetStatusAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.StatusAt
+	}
+	return nil
+}
+
+func (x *Node) GetPools() []*PoolSize {
+	if x != nil {
+		return x.Pools
 	}
 	return nil
 }
@@ -1772,7 +1781,7 @@ const file_ktrdr_v1_fleet_proto_rawDesc = "" +
 	"\x05nodes\x18\x02 \x03(\v2\x0e.ktrdr.v1.NodeR\x05nodes\x12\x18\n" +
 	"\aremoved\x18\x03 \x03(\tR\aremoved\x12$\n" +
 	"\x04head\x18\x04 \x01(\v2\x10.ktrdr.v1.CommitR\x04head\x12+\n" +
-	"\arollout\x18\x05 \x01(\v2\x11.ktrdr.v1.RolloutR\arollout\"\xaa\x04\n" +
+	"\arollout\x18\x05 \x01(\v2\x11.ktrdr.v1.RolloutR\arollout\"\xd4\x04\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x1c\n" +
@@ -1789,7 +1798,8 @@ const file_ktrdr_v1_fleet_proto_rawDesc = "" +
 	"\adesired\x18\f \x01(\bR\adesired\x12,\n" +
 	"\x06status\x18\r \x01(\v2\x14.ktrdr.v1.NodeStatusR\x06status\x12E\n" +
 	"\x10certificate_ends\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x0fcertificateEnds\x127\n" +
-	"\tstatus_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\bstatusAt\"[\n" +
+	"\tstatus_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\bstatusAt\x12(\n" +
+	"\x05pools\x18\x14 \x03(\v2\x12.ktrdr.v1.PoolSizeR\x05pools\"[\n" +
 	"\vCordonState\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12*\n" +
@@ -1873,13 +1883,14 @@ const file_ktrdr_v1_fleet_proto_rawDesc = "" +
 	"\x05nodes\x18\x01 \x03(\tR\x05nodes\"q\n" +
 	"\x12ReferencesResponse\x12-\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x17.ktrdr.v1.SecretsStatusR\x05nodes\x12,\n" +
-	"\x06failed\x18\x02 \x03(\v2\x14.ktrdr.v1.NodeResultR\x06failed2\x97\b\n" +
+	"\x06failed\x18\x02 \x03(\v2\x14.ktrdr.v1.NodeResultR\x06failed2\xde\b\n" +
 	"\fFleetService\x126\n" +
 	"\bGetFleet\x12\x19.ktrdr.v1.GetFleetRequest\x1a\x0f.ktrdr.v1.Fleet\x12@\n" +
 	"\n" +
 	"WatchFleet\x12\x19.ktrdr.v1.GetFleetRequest\x1a\x15.ktrdr.v1.FleetUpdate0\x01\x12=\n" +
 	"\bValidate\x12\x13.ktrdr.v1.TreeChunk\x1a\x1a.ktrdr.v1.ValidateResponse(\x01\x12=\n" +
-	"\tPlanFleet\x12\x1a.ktrdr.v1.PlanFleetRequest\x1a\x12.ktrdr.v1.NodePlan0\x01\x125\n" +
+	"\tPlanFleet\x12\x1a.ktrdr.v1.PlanFleetRequest\x1a\x12.ktrdr.v1.NodePlan0\x01\x12E\n" +
+	"\bPlanTree\x12\x19.ktrdr.v1.PlanTreeRequest\x1a\x1a.ktrdr.v1.PlanTreeResponse(\x010\x01\x125\n" +
 	"\x04Diff\x12\x15.ktrdr.v1.DiffRequest\x1a\x16.ktrdr.v1.DiffResponse\x129\n" +
 	"\x05Scale\x12\x16.ktrdr.v1.ScaleRequest\x1a\x18.ktrdr.v1.ChangeResponse\x12;\n" +
 	"\x06Deploy\x12\x17.ktrdr.v1.DeployRequest\x1a\x18.ktrdr.v1.ChangeResponse\x12?\n" +
@@ -1937,21 +1948,24 @@ var file_ktrdr_v1_fleet_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
 	(*Condition)(nil),             // 26: ktrdr.v1.Condition
 	(*NodeStatus)(nil),            // 27: ktrdr.v1.NodeStatus
-	(*LogsCommand)(nil),           // 28: ktrdr.v1.LogsCommand
-	(*LogBatch)(nil),              // 29: ktrdr.v1.LogBatch
-	(*Event)(nil),                 // 30: ktrdr.v1.Event
-	(*Check)(nil),                 // 31: ktrdr.v1.Check
-	(*SecretsStatus)(nil),         // 32: ktrdr.v1.SecretsStatus
-	(*TreeChunk)(nil),             // 33: ktrdr.v1.TreeChunk
-	(*PlanFleetRequest)(nil),      // 34: ktrdr.v1.PlanFleetRequest
-	(*DiffRequest)(nil),           // 35: ktrdr.v1.DiffRequest
-	(*ScaleRequest)(nil),          // 36: ktrdr.v1.ScaleRequest
-	(*DeployRequest)(nil),         // 37: ktrdr.v1.DeployRequest
-	(*RollbackRequest)(nil),       // 38: ktrdr.v1.RollbackRequest
-	(*ValidateResponse)(nil),      // 39: ktrdr.v1.ValidateResponse
-	(*NodePlan)(nil),              // 40: ktrdr.v1.NodePlan
-	(*DiffResponse)(nil),          // 41: ktrdr.v1.DiffResponse
-	(*ChangeResponse)(nil),        // 42: ktrdr.v1.ChangeResponse
+	(*PoolSize)(nil),              // 28: ktrdr.v1.PoolSize
+	(*LogsCommand)(nil),           // 29: ktrdr.v1.LogsCommand
+	(*LogBatch)(nil),              // 30: ktrdr.v1.LogBatch
+	(*Event)(nil),                 // 31: ktrdr.v1.Event
+	(*Check)(nil),                 // 32: ktrdr.v1.Check
+	(*SecretsStatus)(nil),         // 33: ktrdr.v1.SecretsStatus
+	(*TreeChunk)(nil),             // 34: ktrdr.v1.TreeChunk
+	(*PlanFleetRequest)(nil),      // 35: ktrdr.v1.PlanFleetRequest
+	(*PlanTreeRequest)(nil),       // 36: ktrdr.v1.PlanTreeRequest
+	(*DiffRequest)(nil),           // 37: ktrdr.v1.DiffRequest
+	(*ScaleRequest)(nil),          // 38: ktrdr.v1.ScaleRequest
+	(*DeployRequest)(nil),         // 39: ktrdr.v1.DeployRequest
+	(*RollbackRequest)(nil),       // 40: ktrdr.v1.RollbackRequest
+	(*ValidateResponse)(nil),      // 41: ktrdr.v1.ValidateResponse
+	(*NodePlan)(nil),              // 42: ktrdr.v1.NodePlan
+	(*PlanTreeResponse)(nil),      // 43: ktrdr.v1.PlanTreeResponse
+	(*DiffResponse)(nil),          // 44: ktrdr.v1.DiffResponse
+	(*ChangeResponse)(nil),        // 45: ktrdr.v1.ChangeResponse
 }
 var file_ktrdr_v1_fleet_proto_depIdxs = []int32{
 	25, // 0: ktrdr.v1.Fleet.time:type_name -> google.protobuf.Timestamp
@@ -1969,62 +1983,65 @@ var file_ktrdr_v1_fleet_proto_depIdxs = []int32{
 	27, // 12: ktrdr.v1.Node.status:type_name -> ktrdr.v1.NodeStatus
 	25, // 13: ktrdr.v1.Node.certificate_ends:type_name -> google.protobuf.Timestamp
 	25, // 14: ktrdr.v1.Node.status_at:type_name -> google.protobuf.Timestamp
-	25, // 15: ktrdr.v1.CordonState.at:type_name -> google.protobuf.Timestamp
-	25, // 16: ktrdr.v1.Commit.time:type_name -> google.protobuf.Timestamp
-	25, // 17: ktrdr.v1.Commit.accepted:type_name -> google.protobuf.Timestamp
-	25, // 18: ktrdr.v1.Rollout.started:type_name -> google.protobuf.Timestamp
-	25, // 19: ktrdr.v1.Rollout.ended:type_name -> google.protobuf.Timestamp
-	7,  // 20: ktrdr.v1.Rollout.waves:type_name -> ktrdr.v1.Wave
-	8,  // 21: ktrdr.v1.Wave.nodes:type_name -> ktrdr.v1.NodeProgress
-	25, // 22: ktrdr.v1.HoldRequest.until:type_name -> google.protobuf.Timestamp
-	14, // 23: ktrdr.v1.NodeResults.results:type_name -> ktrdr.v1.NodeResult
-	28, // 24: ktrdr.v1.LogsRequest.logs:type_name -> ktrdr.v1.LogsCommand
-	29, // 25: ktrdr.v1.LogsResponse.logs:type_name -> ktrdr.v1.LogBatch
-	14, // 26: ktrdr.v1.LogsResponse.node:type_name -> ktrdr.v1.NodeResult
-	30, // 27: ktrdr.v1.FleetEvent.event:type_name -> ktrdr.v1.Event
-	5,  // 28: ktrdr.v1.HistoryResponse.commits:type_name -> ktrdr.v1.Commit
-	31, // 29: ktrdr.v1.NodeCheck.check:type_name -> ktrdr.v1.Check
-	32, // 30: ktrdr.v1.ReferencesResponse.nodes:type_name -> ktrdr.v1.SecretsStatus
-	14, // 31: ktrdr.v1.ReferencesResponse.failed:type_name -> ktrdr.v1.NodeResult
-	0,  // 32: ktrdr.v1.FleetService.GetFleet:input_type -> ktrdr.v1.GetFleetRequest
-	0,  // 33: ktrdr.v1.FleetService.WatchFleet:input_type -> ktrdr.v1.GetFleetRequest
-	33, // 34: ktrdr.v1.FleetService.Validate:input_type -> ktrdr.v1.TreeChunk
-	34, // 35: ktrdr.v1.FleetService.PlanFleet:input_type -> ktrdr.v1.PlanFleetRequest
-	35, // 36: ktrdr.v1.FleetService.Diff:input_type -> ktrdr.v1.DiffRequest
-	36, // 37: ktrdr.v1.FleetService.Scale:input_type -> ktrdr.v1.ScaleRequest
-	37, // 38: ktrdr.v1.FleetService.Deploy:input_type -> ktrdr.v1.DeployRequest
-	38, // 39: ktrdr.v1.FleetService.Rollback:input_type -> ktrdr.v1.RollbackRequest
-	9,  // 40: ktrdr.v1.FleetService.WatchRollout:input_type -> ktrdr.v1.WatchRolloutRequest
-	10, // 41: ktrdr.v1.FleetService.Hold:input_type -> ktrdr.v1.HoldRequest
-	11, // 42: ktrdr.v1.FleetService.Resume:input_type -> ktrdr.v1.ResumeRequest
-	12, // 43: ktrdr.v1.FleetService.Sync:input_type -> ktrdr.v1.SyncRequest
-	15, // 44: ktrdr.v1.FleetService.Logs:input_type -> ktrdr.v1.LogsRequest
-	17, // 45: ktrdr.v1.FleetService.Events:input_type -> ktrdr.v1.EventsRequest
-	19, // 46: ktrdr.v1.FleetService.History:input_type -> ktrdr.v1.HistoryRequest
-	21, // 47: ktrdr.v1.FleetService.Doctor:input_type -> ktrdr.v1.DoctorRequest
-	23, // 48: ktrdr.v1.FleetService.References:input_type -> ktrdr.v1.ReferencesRequest
-	1,  // 49: ktrdr.v1.FleetService.GetFleet:output_type -> ktrdr.v1.Fleet
-	2,  // 50: ktrdr.v1.FleetService.WatchFleet:output_type -> ktrdr.v1.FleetUpdate
-	39, // 51: ktrdr.v1.FleetService.Validate:output_type -> ktrdr.v1.ValidateResponse
-	40, // 52: ktrdr.v1.FleetService.PlanFleet:output_type -> ktrdr.v1.NodePlan
-	41, // 53: ktrdr.v1.FleetService.Diff:output_type -> ktrdr.v1.DiffResponse
-	42, // 54: ktrdr.v1.FleetService.Scale:output_type -> ktrdr.v1.ChangeResponse
-	42, // 55: ktrdr.v1.FleetService.Deploy:output_type -> ktrdr.v1.ChangeResponse
-	42, // 56: ktrdr.v1.FleetService.Rollback:output_type -> ktrdr.v1.ChangeResponse
-	6,  // 57: ktrdr.v1.FleetService.WatchRollout:output_type -> ktrdr.v1.Rollout
-	13, // 58: ktrdr.v1.FleetService.Hold:output_type -> ktrdr.v1.NodeResults
-	13, // 59: ktrdr.v1.FleetService.Resume:output_type -> ktrdr.v1.NodeResults
-	13, // 60: ktrdr.v1.FleetService.Sync:output_type -> ktrdr.v1.NodeResults
-	16, // 61: ktrdr.v1.FleetService.Logs:output_type -> ktrdr.v1.LogsResponse
-	18, // 62: ktrdr.v1.FleetService.Events:output_type -> ktrdr.v1.FleetEvent
-	20, // 63: ktrdr.v1.FleetService.History:output_type -> ktrdr.v1.HistoryResponse
-	22, // 64: ktrdr.v1.FleetService.Doctor:output_type -> ktrdr.v1.NodeCheck
-	24, // 65: ktrdr.v1.FleetService.References:output_type -> ktrdr.v1.ReferencesResponse
-	49, // [49:66] is the sub-list for method output_type
-	32, // [32:49] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	28, // 15: ktrdr.v1.Node.pools:type_name -> ktrdr.v1.PoolSize
+	25, // 16: ktrdr.v1.CordonState.at:type_name -> google.protobuf.Timestamp
+	25, // 17: ktrdr.v1.Commit.time:type_name -> google.protobuf.Timestamp
+	25, // 18: ktrdr.v1.Commit.accepted:type_name -> google.protobuf.Timestamp
+	25, // 19: ktrdr.v1.Rollout.started:type_name -> google.protobuf.Timestamp
+	25, // 20: ktrdr.v1.Rollout.ended:type_name -> google.protobuf.Timestamp
+	7,  // 21: ktrdr.v1.Rollout.waves:type_name -> ktrdr.v1.Wave
+	8,  // 22: ktrdr.v1.Wave.nodes:type_name -> ktrdr.v1.NodeProgress
+	25, // 23: ktrdr.v1.HoldRequest.until:type_name -> google.protobuf.Timestamp
+	14, // 24: ktrdr.v1.NodeResults.results:type_name -> ktrdr.v1.NodeResult
+	29, // 25: ktrdr.v1.LogsRequest.logs:type_name -> ktrdr.v1.LogsCommand
+	30, // 26: ktrdr.v1.LogsResponse.logs:type_name -> ktrdr.v1.LogBatch
+	14, // 27: ktrdr.v1.LogsResponse.node:type_name -> ktrdr.v1.NodeResult
+	31, // 28: ktrdr.v1.FleetEvent.event:type_name -> ktrdr.v1.Event
+	5,  // 29: ktrdr.v1.HistoryResponse.commits:type_name -> ktrdr.v1.Commit
+	32, // 30: ktrdr.v1.NodeCheck.check:type_name -> ktrdr.v1.Check
+	33, // 31: ktrdr.v1.ReferencesResponse.nodes:type_name -> ktrdr.v1.SecretsStatus
+	14, // 32: ktrdr.v1.ReferencesResponse.failed:type_name -> ktrdr.v1.NodeResult
+	0,  // 33: ktrdr.v1.FleetService.GetFleet:input_type -> ktrdr.v1.GetFleetRequest
+	0,  // 34: ktrdr.v1.FleetService.WatchFleet:input_type -> ktrdr.v1.GetFleetRequest
+	34, // 35: ktrdr.v1.FleetService.Validate:input_type -> ktrdr.v1.TreeChunk
+	35, // 36: ktrdr.v1.FleetService.PlanFleet:input_type -> ktrdr.v1.PlanFleetRequest
+	36, // 37: ktrdr.v1.FleetService.PlanTree:input_type -> ktrdr.v1.PlanTreeRequest
+	37, // 38: ktrdr.v1.FleetService.Diff:input_type -> ktrdr.v1.DiffRequest
+	38, // 39: ktrdr.v1.FleetService.Scale:input_type -> ktrdr.v1.ScaleRequest
+	39, // 40: ktrdr.v1.FleetService.Deploy:input_type -> ktrdr.v1.DeployRequest
+	40, // 41: ktrdr.v1.FleetService.Rollback:input_type -> ktrdr.v1.RollbackRequest
+	9,  // 42: ktrdr.v1.FleetService.WatchRollout:input_type -> ktrdr.v1.WatchRolloutRequest
+	10, // 43: ktrdr.v1.FleetService.Hold:input_type -> ktrdr.v1.HoldRequest
+	11, // 44: ktrdr.v1.FleetService.Resume:input_type -> ktrdr.v1.ResumeRequest
+	12, // 45: ktrdr.v1.FleetService.Sync:input_type -> ktrdr.v1.SyncRequest
+	15, // 46: ktrdr.v1.FleetService.Logs:input_type -> ktrdr.v1.LogsRequest
+	17, // 47: ktrdr.v1.FleetService.Events:input_type -> ktrdr.v1.EventsRequest
+	19, // 48: ktrdr.v1.FleetService.History:input_type -> ktrdr.v1.HistoryRequest
+	21, // 49: ktrdr.v1.FleetService.Doctor:input_type -> ktrdr.v1.DoctorRequest
+	23, // 50: ktrdr.v1.FleetService.References:input_type -> ktrdr.v1.ReferencesRequest
+	1,  // 51: ktrdr.v1.FleetService.GetFleet:output_type -> ktrdr.v1.Fleet
+	2,  // 52: ktrdr.v1.FleetService.WatchFleet:output_type -> ktrdr.v1.FleetUpdate
+	41, // 53: ktrdr.v1.FleetService.Validate:output_type -> ktrdr.v1.ValidateResponse
+	42, // 54: ktrdr.v1.FleetService.PlanFleet:output_type -> ktrdr.v1.NodePlan
+	43, // 55: ktrdr.v1.FleetService.PlanTree:output_type -> ktrdr.v1.PlanTreeResponse
+	44, // 56: ktrdr.v1.FleetService.Diff:output_type -> ktrdr.v1.DiffResponse
+	45, // 57: ktrdr.v1.FleetService.Scale:output_type -> ktrdr.v1.ChangeResponse
+	45, // 58: ktrdr.v1.FleetService.Deploy:output_type -> ktrdr.v1.ChangeResponse
+	45, // 59: ktrdr.v1.FleetService.Rollback:output_type -> ktrdr.v1.ChangeResponse
+	6,  // 60: ktrdr.v1.FleetService.WatchRollout:output_type -> ktrdr.v1.Rollout
+	13, // 61: ktrdr.v1.FleetService.Hold:output_type -> ktrdr.v1.NodeResults
+	13, // 62: ktrdr.v1.FleetService.Resume:output_type -> ktrdr.v1.NodeResults
+	13, // 63: ktrdr.v1.FleetService.Sync:output_type -> ktrdr.v1.NodeResults
+	16, // 64: ktrdr.v1.FleetService.Logs:output_type -> ktrdr.v1.LogsResponse
+	18, // 65: ktrdr.v1.FleetService.Events:output_type -> ktrdr.v1.FleetEvent
+	20, // 66: ktrdr.v1.FleetService.History:output_type -> ktrdr.v1.HistoryResponse
+	22, // 67: ktrdr.v1.FleetService.Doctor:output_type -> ktrdr.v1.NodeCheck
+	24, // 68: ktrdr.v1.FleetService.References:output_type -> ktrdr.v1.ReferencesResponse
+	51, // [51:69] is the sub-list for method output_type
+	33, // [33:51] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_ktrdr_v1_fleet_proto_init() }

@@ -25,6 +25,7 @@ const (
 	FleetService_WatchFleet_FullMethodName   = "/ktrdr.v1.FleetService/WatchFleet"
 	FleetService_Validate_FullMethodName     = "/ktrdr.v1.FleetService/Validate"
 	FleetService_PlanFleet_FullMethodName    = "/ktrdr.v1.FleetService/PlanFleet"
+	FleetService_PlanTree_FullMethodName     = "/ktrdr.v1.FleetService/PlanTree"
 	FleetService_Diff_FullMethodName         = "/ktrdr.v1.FleetService/Diff"
 	FleetService_Scale_FullMethodName        = "/ktrdr.v1.FleetService/Scale"
 	FleetService_Deploy_FullMethodName       = "/ktrdr.v1.FleetService/Deploy"
@@ -54,9 +55,11 @@ type FleetServiceClient interface {
 	Validate(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[TreeChunk, ValidateResponse], error)
 	// PlanFleet plans a revision or a change on the nodes, against their live engines.
 	PlanFleet(ctx context.Context, in *PlanFleetRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[NodePlan], error)
+	// PlanTree checks a state that was uploaded as Validate does, and plans it on the nodes.
+	PlanTree(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PlanTreeRequest, PlanTreeResponse], error)
 	// Diff compares two revisions as a unified diff.
 	Diff(ctx context.Context, in *DiffRequest, opts ...grpc.CallOption) (*DiffResponse, error)
-	// Scale sets the number of slots of a pool on a node.
+	// Scale sets the number of slots of a pool on a node, or of several.
 	Scale(ctx context.Context, in *ScaleRequest, opts ...grpc.CallOption) (*ChangeResponse, error)
 	// Deploy sets the image tag of a stack's services.
 	Deploy(ctx context.Context, in *DeployRequest, opts ...grpc.CallOption) (*ChangeResponse, error)
@@ -151,6 +154,19 @@ func (c *fleetServiceClient) PlanFleet(ctx context.Context, in *PlanFleetRequest
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type FleetService_PlanFleetClient = grpc.ServerStreamingClient[NodePlan]
 
+func (c *fleetServiceClient) PlanTree(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PlanTreeRequest, PlanTreeResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &FleetService_ServiceDesc.Streams[3], FleetService_PlanTree_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PlanTreeRequest, PlanTreeResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type FleetService_PlanTreeClient = grpc.BidiStreamingClient[PlanTreeRequest, PlanTreeResponse]
+
 func (c *fleetServiceClient) Diff(ctx context.Context, in *DiffRequest, opts ...grpc.CallOption) (*DiffResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DiffResponse)
@@ -193,7 +209,7 @@ func (c *fleetServiceClient) Rollback(ctx context.Context, in *RollbackRequest, 
 
 func (c *fleetServiceClient) WatchRollout(ctx context.Context, in *WatchRolloutRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Rollout], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &FleetService_ServiceDesc.Streams[3], FleetService_WatchRollout_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &FleetService_ServiceDesc.Streams[4], FleetService_WatchRollout_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +258,7 @@ func (c *fleetServiceClient) Sync(ctx context.Context, in *SyncRequest, opts ...
 
 func (c *fleetServiceClient) Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LogsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &FleetService_ServiceDesc.Streams[4], FleetService_Logs_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &FleetService_ServiceDesc.Streams[5], FleetService_Logs_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -261,7 +277,7 @@ type FleetService_LogsClient = grpc.ServerStreamingClient[LogsResponse]
 
 func (c *fleetServiceClient) Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FleetEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &FleetService_ServiceDesc.Streams[5], FleetService_Events_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &FleetService_ServiceDesc.Streams[6], FleetService_Events_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -290,7 +306,7 @@ func (c *fleetServiceClient) History(ctx context.Context, in *HistoryRequest, op
 
 func (c *fleetServiceClient) Doctor(ctx context.Context, in *DoctorRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[NodeCheck], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &FleetService_ServiceDesc.Streams[6], FleetService_Doctor_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &FleetService_ServiceDesc.Streams[7], FleetService_Doctor_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -331,9 +347,11 @@ type FleetServiceServer interface {
 	Validate(grpc.ClientStreamingServer[TreeChunk, ValidateResponse]) error
 	// PlanFleet plans a revision or a change on the nodes, against their live engines.
 	PlanFleet(*PlanFleetRequest, grpc.ServerStreamingServer[NodePlan]) error
+	// PlanTree checks a state that was uploaded as Validate does, and plans it on the nodes.
+	PlanTree(grpc.BidiStreamingServer[PlanTreeRequest, PlanTreeResponse]) error
 	// Diff compares two revisions as a unified diff.
 	Diff(context.Context, *DiffRequest) (*DiffResponse, error)
-	// Scale sets the number of slots of a pool on a node.
+	// Scale sets the number of slots of a pool on a node, or of several.
 	Scale(context.Context, *ScaleRequest) (*ChangeResponse, error)
 	// Deploy sets the image tag of a stack's services.
 	Deploy(context.Context, *DeployRequest) (*ChangeResponse, error)
@@ -378,6 +396,9 @@ func (UnimplementedFleetServiceServer) Validate(grpc.ClientStreamingServer[TreeC
 }
 func (UnimplementedFleetServiceServer) PlanFleet(*PlanFleetRequest, grpc.ServerStreamingServer[NodePlan]) error {
 	return status.Error(codes.Unimplemented, "method PlanFleet not implemented")
+}
+func (UnimplementedFleetServiceServer) PlanTree(grpc.BidiStreamingServer[PlanTreeRequest, PlanTreeResponse]) error {
+	return status.Error(codes.Unimplemented, "method PlanTree not implemented")
 }
 func (UnimplementedFleetServiceServer) Diff(context.Context, *DiffRequest) (*DiffResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Diff not implemented")
@@ -485,6 +506,13 @@ func _FleetService_PlanFleet_Handler(srv interface{}, stream grpc.ServerStream) 
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type FleetService_PlanFleetServer = grpc.ServerStreamingServer[NodePlan]
+
+func _FleetService_PlanTree_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(FleetServiceServer).PlanTree(&grpc.GenericServerStream[PlanTreeRequest, PlanTreeResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type FleetService_PlanTreeServer = grpc.BidiStreamingServer[PlanTreeRequest, PlanTreeResponse]
 
 func _FleetService_Diff_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DiffRequest)
@@ -755,6 +783,12 @@ var FleetService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "PlanFleet",
 			Handler:       _FleetService_PlanFleet_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "PlanTree",
+			Handler:       _FleetService_PlanTree_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 		{
 			StreamName:    "WatchRollout",
