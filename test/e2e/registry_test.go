@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"ktrdr.io/fleet/pkg/api"
+	waves "ktrdr.io/fleet/pkg/controller/rollout"
 )
 
 const (
@@ -121,6 +122,7 @@ services:
 	compose("2")
 	st := a.await("denied", time.Minute, func(st api.NodeStatus) bool { return service(st, a.name("web")).Reason == api.ReasonImageDenied })
 	t.Logf("refused login: %s", service(st, a.name("web")).Message)
+	failsRollout(t, st, api.ReasonImageDenied)
 	during(t, "old container runs on", 3*time.Second, func() bool { return a.on.must(t, a.name("web")).same(old[a.name("web")]) })
 	writeFile(t, secrets, "REGISTRY_PASSWORD="+registryPass+"\n", 0o600)
 	began := time.Now()
@@ -133,6 +135,7 @@ services:
 	compose("3")
 	st = a.await("missing", time.Minute, func(st api.NodeStatus) bool { return service(st, a.name("web")).Reason == api.ReasonImageMissing })
 	t.Logf("missing tag: %s", service(st, a.name("web")).Message)
+	failsRollout(t, st, api.ReasonImageMissing)
 	during(t, "old container runs on", 3*time.Second, func() bool { return a.on.must(t, a.name("web")).same(old[a.name("web")]) })
 	r.push(t, a.on, "3")
 	began = time.Now()
@@ -151,4 +154,18 @@ services:
 		t.Errorf("files in HOME: %v %v", entries, err)
 	}
 	leak(t, "the log", a.log.String(), []string{registryPass, "wrong-password-77"})
+}
+
+// failsRollout wants a controller that is told the status to fail a rollout at once, with its
+// place, reason and fix.
+func failsRollout(t *testing.T, st api.NodeStatus, want api.Reason) {
+	t.Helper()
+	now := time.Now()
+	begun, _ := waves.Begin(nil, waves.Order{Revision: st.Revision, Digests: map[string]string{st.Node: "sha256:1"}}, now)
+	ended, _ := waves.Next(&begun, map[string]waves.Node{st.Node: {Connected: true, Digest: "sha256:1", StatusDigest: "sha256:1", Status: &st}}, now)
+	t.Logf("the rollout: %s", ended.Message)
+	place := "node " + st.Node + ": app: web: " + string(want) + ": "
+	if ended.Phase != waves.Failed || ended.Reason != want || !strings.HasPrefix(ended.Message, place) || !strings.Contains(ended.Message, "; fix: ") {
+		t.Errorf("a rollout to the node is %s %s: %s\nconditions %+v", ended.Phase, ended.Reason, ended.Message, st.Stacks[0].Conditions)
+	}
 }

@@ -48,7 +48,7 @@ func (l *Loop) launch(ctx context.Context, name string, st *stackState, op plan.
 		return
 	}
 	opCtx, cancel := context.WithCancel(ctx)
-	l.flights[op.Key] = &flight{op: op, stack: name, started: time.Now(), cancel: cancel}
+	l.flights[op.Key] = &flight{op: op, stack: name, revision: st.target.Desired.Revision, started: time.Now(), cancel: cancel}
 	l.running[string(l.limitKey(op.Kind))]++
 	target := st.target
 	if st.last.Back != nil { // with the logins of today
@@ -81,7 +81,10 @@ func (l *Loop) landed(e end) {
 	if e.err != nil {
 		st.repeats[e.key] = 0
 	}
-	l.remember(f.op, st.target.Desired.Revision, e.err)
+	if e.err != nil && f.revision != st.target.Desired.Revision {
+		return // the new desired state may be what mends it
+	}
+	l.remember(f.op, f.revision, e.err)
 }
 
 // markWaiting lets stacks whose ready operations did not find a place try again.

@@ -89,10 +89,12 @@ type stackState struct {
 
 // flight is an operation that runs.
 type flight struct {
-	op      plan.Op
-	stack   string
-	started time.Time
-	cancel  context.CancelFunc
+	op    plan.Op
+	stack string
+	// revision of the desired state that it was launched for.
+	revision string
+	started  time.Time
+	cancel   context.CancelFunc
 }
 
 // end is the result of a flight.

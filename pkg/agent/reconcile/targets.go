@@ -6,10 +6,16 @@ import (
 )
 
 // adoptDesired replaces the targets. Stacks that are no longer wanted stay with an empty
-// target until nothing of them is left.
+// target until nothing of them is left. What failed is tried at once: the new state may be
+// what mends it, a login of a registry for one.
 func (l *Loop) adoptDesired(d *api.Desired) {
 	if d == nil {
 		return
+	}
+	for key, f := range l.cfg.World.Snapshot().Failures {
+		if f.Revision != d.Revision {
+			l.cfg.World.SetFailure(key, nil)
+		}
 	}
 	wanted := map[string]bool{}
 	for i := range d.Stacks {

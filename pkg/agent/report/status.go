@@ -100,6 +100,7 @@ func (r *Report) stackStatus(name string) api.StackStatus {
 	}
 	if r.desired.accepted && s.plan.Revision != r.desired.revision {
 		st.Converged, st.Reason, st.Message = false, api.ReasonProgressing, "not planned for the new revision yet"
+		st.Conditions = nil // they are about the one before
 	}
 	return st
 }

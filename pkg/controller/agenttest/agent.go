@@ -27,6 +27,9 @@ const (
 	Refuses
 	// Hangs: it is accepted and nothing more is said.
 	Hangs
+	// LacksImage: the registry has no such image, LacksRegistry: it is away. What ran runs on.
+	LacksImage
+	LacksRegistry
 )
 
 // Agent is one node. Its state outlives connections, as a real one's does.
@@ -300,15 +303,4 @@ func (l *link) report(ctx context.Context) {
 	seq := l.seq
 	a.mu.Unlock()
 	l.send(ctx, &ktrdrv1.AgentMessage{Kind: &ktrdrv1.AgentMessage_Status{Status: &ktrdrv1.StatusUpdate{Seq: seq, Status: status, SliceDigest: s.GetDigest()}}})
-}
-
-func stackStatus(name, revision string, outcome Outcome) *ktrdrv1.StackStatus {
-	st := &ktrdrv1.StackStatus{Name: name, Project: name, Converged: true, Reason: "Converged", Rollout: &ktrdrv1.RolloutStatus{Phase: "steady", Good: revision}}
-	if outcome == RollsBack {
-		st.Converged, st.Reason = false, "RolledBack"
-		st.Rollout = &ktrdrv1.RolloutStatus{Phase: "rolled-back", Failed: &ktrdrv1.FailedUpdate{
-			Revision: revision, Action: "rollback", Service: "web", Container: name + "-web", Message: "is unhealthy", Log: []string{"cannot bind"},
-		}}
-	}
-	return st
 }

@@ -38,7 +38,7 @@ func (s *stepper) judge(p Progress, n Node) Progress {
 	refused := n.Refused != nil && n.Refused.Digest == p.Digest
 	switch {
 	case n.Digest == p.Digest && n.Status != nil && n.StatusDigest == p.Digest:
-		p = judgeStatus(p, n.Status, s.now)
+		p = judgeStatus(p, n, s.now)
 	case refused:
 		p.Phase, p.Reason = Failed, ReasonRefused
 		p.Message = strings.TrimPrefix(n.Refused.Reason+": "+n.Refused.Message, ": ")
@@ -51,24 +51,41 @@ func (s *stepper) judge(p Progress, n Node) Progress {
 		p.Phase, p.Reason = Unreachable, ReasonUnreachable
 		p.Message = "not connected; it gets the revision when it comes back"
 	}
-	p.Message = cut(p.Message)
+	p.Message = cut(p.Message, maxMessage)
 	return p
 }
 
 // judgeStatus: what an agent says about the slice that is in force counts, worst stack first.
-func judgeStatus(p Progress, status *api.NodeStatus, now time.Time) Progress {
-	p.Phase, p.Converged, p.Stacks = Accepted, 0, len(status.Stacks)
+func judgeStatus(p Progress, n Node, now time.Time) Progress {
+	p.Phase, p.Converged, p.Stacks = Accepted, 0, len(n.Status.Stacks)
+	since := p.Ailing
+	p.Ailing = time.Time{}
 	var waits, held, failed []string
-	for i := range status.Stacks {
-		s := &status.Stacks[i]
-		switch reason, message := stackFault(s); {
-		case reason != "" && now.Before(p.Patience):
-			waits = append(waits, s.Name+": tried anew")
-		case reason != "":
-			if len(failed) == 0 {
-				p.Reason = reason
+	for i := range n.Status.Stacks {
+		s := &n.Status.Stacks[i]
+		f := stackFault(s)
+		if f.verdict == graced && n.Connected && !now.Before(p.Patience) {
+			if since.IsZero() {
+				since = now
 			}
-			failed = append(failed, s.Name+": "+message)
+			p.Ailing = since
+			if now.Sub(since) >= FaultGrace {
+				f.verdict = fatal
+			}
+		}
+		switch {
+		case f.verdict == fatal && now.Before(p.Patience):
+			waits = append(waits, s.Name+": tried anew")
+		case f.verdict == fatal:
+			if len(failed) == 0 {
+				p.Reason = f.reason
+			}
+			failed = append(failed, s.Name+": "+f.text)
+		case f.verdict == graced:
+			if p.Reason == "" {
+				p.Reason = f.reason
+			}
+			waits = append(waits, s.Name+": "+f.text)
 		case s.Converged && !updating(s):
 			p.Converged++
 		case s.Hold != nil && !s.Converged:
@@ -79,12 +96,12 @@ func judgeStatus(p Progress, status *api.NodeStatus, now time.Time) Progress {
 	}
 	switch {
 	case len(failed) > 0:
-		p.Phase, p.Message = Failed, strings.Join(failed, "; ")
+		p.Phase, p.Message, p.Ailing = Failed, strings.Join(failed, "; "), time.Time{}
 	case len(waits) > 0:
 		p.Message = strings.Join(waits, "; ")
 	case len(held) > 0:
 		p.Reason, p.Message = api.ReasonOnHold, strings.Join(held, "; ")
-	case !status.Ready:
+	case !n.Status.Ready:
 		p.Message = "the agent is not ready yet"
 	default:
 		p.Phase = Converged
@@ -94,30 +111,6 @@ func judgeStatus(p Progress, status *api.NodeStatus, now time.Time) Progress {
 
 // updating says that a stack runs well but may still be rolled back.
 func updating(s *api.StackStatus) bool { return s.Rollout != nil && s.Rollout.Phase == "updating" }
-
-// stackFault says why a stack will not converge without somebody acting; "" while it may.
-// A plan that is not about the slice yet says Progressing, whatever it said before.
-func stackFault(s *api.StackStatus) (api.Reason, string) {
-	if s.Converged || s.Hold != nil || s.Reason == api.ReasonProgressing {
-		return "", ""
-	}
-	if r := s.Rollout; r != nil && r.Failed != nil && (r.Phase == "rolled-back" || r.Phase == "paused") {
-		reason := s.Reason
-		if reason == "" {
-			reason = r.Failed.Reason
-		}
-		return reason, failure(r.Failed)
-	}
-	if len(s.Pending) > 0 {
-		return "", ""
-	}
-	for _, c := range s.Conditions {
-		if c.Type == api.ConditionBlocked && c.Status {
-			return c.Reason, c.Message
-		}
-	}
-	return "", ""
-}
 
 func failure(f *api.FailedUpdate) string {
 	verb := "was rolled back"
@@ -145,9 +138,9 @@ func waitsFor(s *api.StackStatus) string {
 }
 
 // cut bounds a message, at a whole character.
-func cut(text string) string {
-	if len(text) <= maxMessage {
+func cut(text string, limit int) string {
+	if len(text) <= limit {
 		return text
 	}
-	return strings.ToValidUTF8(text[:maxMessage], "") + "…"
+	return strings.ToValidUTF8(text[:limit], "") + "…"
 }

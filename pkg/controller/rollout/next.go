@@ -120,6 +120,9 @@ func (s *stepper) advance(w *Wave) {
 			s.record.Targets[p.Node] = Target{Revision: s.record.Revision, Digest: p.Digest}
 			next.Phase = Sent
 			next.Reason, next.Message = "", ""
+			if n.StatusDigest != p.Digest && faulty(n.Status) {
+				next.Patience = s.now.Add(patience)
+			}
 			s.settle(w, p, next)
 		}
 		s.settle(w, p, s.judge(*p, n))

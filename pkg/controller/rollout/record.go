@@ -94,6 +94,8 @@ type Progress struct {
 	Message string     `json:"message,omitzero"`
 	// Patience is until when a failure counts for nothing: it is the one that is tried anew.
 	Patience time.Time `json:"patience,omitzero"`
+	// Ailing is since when the node says, without a pause, that something it needs is away.
+	Ailing time.Time `json:"ailing,omitzero"`
 	// Converged counts stacks that are, Stacks all.
 	Converged int `json:"converged,omitzero"`
 	Stacks    int `json:"stacks,omitzero"`

@@ -166,8 +166,8 @@ func TestNotYetAFailure(t *testing.T) {
 	old := at("sha256:r1a", stack(rolledBack))
 	unplanned := at("sha256:r2a", stack(func(s *api.StackStatus) { rolledBack(s); s.Reason = api.ReasonProgressing }))
 	pending := at("sha256:r2a", stack(func(s *api.StackStatus) {
-		s.Converged, s.Reason, s.Pending = false, api.ReasonImageMissing, []string{"pull"}
-		s.Conditions = []api.Condition{{Type: api.ConditionBlocked, Status: true}}
+		s.Converged, s.Reason, s.Pending = false, api.ReasonProgressing, []string{"create"}
+		s.Conditions = []api.Condition{{Type: api.ConditionBlocked, Status: true, Reason: api.ReasonJobFailed}}
 	}))
 	stale := at("sha256:r2a", stack(rolledBack))
 	stale.StatusDigest = "sha256:r1a"
