@@ -72,6 +72,12 @@ const (
 	ReasonPolicyViolation  Reason = "PolicyViolation"
 	ReasonPolicyInvalid    Reason = "PolicyInvalid"
 
+	ReasonNotRegistered  Reason = "NotRegistered"
+	ReasonRegistrarDown  Reason = "RegistrarUnreachable"
+	ReasonBackupMissing  Reason = "BackupMissing"
+	ReasonBackupStale    Reason = "BackupStale"
+	ReasonBackupTooSmall Reason = "BackupTooSmall"
+
 	ReasonCertificateExpiring Reason = "CertificateExpiring"
 	ReasonCertificateRejected Reason = "CertificateRejected"
 )

@@ -21,6 +21,10 @@ type NodeStatus struct {
 	Mounts         []MountStatus `json:"mounts,omitzero"`
 	// SecretProviders tells how the providers of secrets are doing.
 	SecretProviders []ProviderState `json:"secretProviders,omitzero"`
+	// Registrars are the addresses that were asked who is registered there, sorted by URL.
+	Registrars []RegistrarStatus `json:"registrars,omitzero"`
+	// Backups are those that are watched, sorted by stack and name.
+	Backups []BackupStatus `json:"backups,omitzero"`
 	// Link is the node's connection to its controller; nil in git mode. It is told on the
 	// node only: a controller knows its own end.
 	Link *Link `json:"link,omitzero"`
@@ -71,6 +75,8 @@ type StackStatus struct {
 	Hold    *Hold    `json:"hold,omitzero"`
 	// Rollout tells what the agent remembers of the stack's rollouts; nil before the first.
 	Rollout *RolloutStatus `json:"rollout,omitzero"`
+	// Secrets that the stack uses, sorted by reference.
+	Secrets []StackSecret `json:"secrets,omitzero"`
 }
 
 // RolloutStatus says where a stack stands in its rollout.
@@ -102,6 +108,8 @@ type ServiceStatus struct {
 	Message   string    `json:"message,omitzero"`
 	StartedAt time.Time `json:"startedAt,omitzero"`
 	Restarts  int       `json:"restarts,omitzero"`
+	// Registration is nil where the service declares none, and while nothing is known of it.
+	Registration *RegistrationStatus `json:"registration,omitzero"`
 }
 
 // MountStatus is the state of a required mount.

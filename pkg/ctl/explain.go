@@ -25,7 +25,7 @@ func fixOf(r api.Reason) string {
 // Explanations are those of all reasons, in the order of docs/spec/conditions.md, which a
 // test compares with them. A newer agent may have reasons that are not among them.
 func Explanations() []Explanation {
-	return slices.Concat(stackReasons(), fleetReasons(), sourceReasons())
+	return slices.Concat(stackReasons(), factReasons(), fleetReasons(), sourceReasons())
 }
 
 // stackReasons are those of package api.

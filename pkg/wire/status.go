@@ -25,6 +25,8 @@ func NodeStatusToProto(s api.NodeStatus) *ktrdrv1.NodeStatus {
 		Stacks:          each(s.Stacks, StackStatusToProto),
 		Mounts:          each(s.Mounts, mountToProto),
 		SecretProviders: each(s.SecretProviders, providerToProto),
+		Registrars:      each(s.Registrars, registrarToProto),
+		Backups:         each(s.Backups, backupToProto),
 	}
 }
 
@@ -45,6 +47,8 @@ func NodeStatusFromProto(s *ktrdrv1.NodeStatus) api.NodeStatus {
 		Stacks:          shown(s.GetStacks(), StackStatusFromProto),
 		Mounts:          each(s.GetMounts(), mountFromProto),
 		SecretProviders: each(s.GetSecretProviders(), providerFromProto),
+		Registrars:      each(s.GetRegistrars(), registrarFromProto),
+		Backups:         each(s.GetBackups(), backupFromProto),
 	}
 }
 
@@ -73,6 +77,7 @@ func StackStatusToProto(s api.StackStatus) *ktrdrv1.StackStatus {
 		Pending:    texts(s.Pending),
 		Hold:       optional(s.Hold, HoldToProto),
 		Rollout:    optional(s.Rollout, rolloutToProto),
+		References: each(s.Secrets, stackSecretToProto),
 	}
 }
 
@@ -85,6 +90,7 @@ func StackStatusFromProto(s *ktrdrv1.StackStatus) api.StackStatus {
 		Pending:    slices.Clone(s.GetPending()),
 		Hold:       HoldFromProto(s.GetHold()),
 		Rollout:    rolloutFromProto(s.GetRollout()),
+		Secrets:    each(s.GetReferences(), stackSecretFromProto),
 	}
 }
 
@@ -140,7 +146,7 @@ func serviceToProto(s api.ServiceStatus) *ktrdrv1.ServiceStatus {
 		Service: Text(s.Service), Container: Text(s.Container), Id: Text(s.ID), Image: Text(s.Image), RunningImage: Text(s.Running),
 		WantedDigest: Text(s.Wanted), ActualDigest: Text(s.Actual), State: Text(s.State), Health: Text(s.Health),
 		Converged: s.Converged, Reason: Text(s.Reason), Message: Text(s.Message),
-		StartedAt: Timestamp(s.StartedAt), Restarts: int64(s.Restarts),
+		StartedAt: Timestamp(s.StartedAt), Restarts: int64(s.Restarts), Registration: optional(s.Registration, registrationToProto),
 	}
 }
 
@@ -149,7 +155,7 @@ func serviceFromProto(s *ktrdrv1.ServiceStatus) api.ServiceStatus {
 		Service: s.GetService(), Container: s.GetContainer(), ID: s.GetId(), Image: s.GetImage(), Running: s.GetRunningImage(),
 		Wanted: s.GetWantedDigest(), Actual: s.GetActualDigest(), State: s.GetState(), Health: api.Health(s.GetHealth()),
 		Converged: s.GetConverged(), Reason: api.Reason(s.GetReason()), Message: s.GetMessage(),
-		StartedAt: Time(s.GetStartedAt()), Restarts: int(s.GetRestarts()),
+		StartedAt: Time(s.GetStartedAt()), Restarts: int(s.GetRestarts()), Registration: registrationFromProto(s.GetRegistration()),
 	}
 }
 

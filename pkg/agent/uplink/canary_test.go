@@ -26,11 +26,13 @@ func TestNothingSecretOnTheWire(t *testing.T) {
 	said := "the program says " + secretText
 	n.change(func() {
 		n.status.Conditions = []api.Condition{{Type: api.ConditionDegraded, Reason: api.ReasonEngineFailed, Message: said}}
+		n.status.Registrars = []api.RegistrarStatus{{URL: "http://backend", Message: said}}
+		n.status.Backups = []api.BackupStatus{{Name: "db", File: said, Message: said}}
 		n.status.Mounts = []api.MountStatus{{Path: "/mnt/x", Message: said}}
 		n.status.SecretProviders = []api.ProviderState{{Name: "connect", Message: said}}
 		n.status.Stacks = []api.StackStatus{{
 			Name: "core", Message: said, Pending: []string{said}, Conditions: []api.Condition{{Message: said}},
-			Services: []api.ServiceStatus{{Service: "db", Message: said}}, Hold: &api.Hold{Why: said, Who: said},
+			Services: []api.ServiceStatus{{Service: "db", Message: said, Registration: &api.RegistrationStatus{State: said, Message: said}}}, Hold: &api.Hold{Why: said, Who: said},
 			Rollout: &api.RolloutStatus{Failed: &api.FailedUpdate{Message: said, Log: []string{said, "and\xff" + secretText}}},
 		}}
 		n.status.Ready = true
@@ -56,7 +58,7 @@ func TestNothingSecretOnTheWire(t *testing.T) {
 	for _, hit := range canary.New(canary.Secret{Name: "password", Value: secretText}).Text("the wire", tap) {
 		t.Error(hit)
 	}
-	if got := strings.Count(tap, "[redacted]"); got < 24 {
+	if got := strings.Count(tap, "[redacted]"); got < 29 {
 		t.Errorf("%d places were redacted; what was planted did not get to the wire", got)
 	}
 }
@@ -65,33 +67,37 @@ func TestNothingSecretOnTheWire(t *testing.T) {
 // desired state, which the controller has, references, digests, ids and fixed words.
 func names() map[string][]string {
 	return map[string][]string{
-		"Hello":           {"version", "commit", "platform", "slice_digest", "revision", "run_id", "commands"},
-		"SliceResult":     {"digest", "revision", "reason"},
-		"FileRequest":     {"revision"},
-		"StatusUpdate":    {"slice_digest"},
-		"NodeStatus":      {"node", "version", "revision", "source_revision"},
-		"Engine":          {"version", "api_version", "storage_driver"},
-		"PolicyStatus":    {"file"},
-		"Condition":       {"type", "reason", "object"},
-		"StackStatus":     {"name", "project", "reason"},
-		"ServiceStatus":   {"service", "container", "id", "image", "running_image", "wanted_digest", "actual_digest", "state", "health", "reason"},
-		"RolloutStatus":   {"phase", "good"},
-		"FailedUpdate":    {"revision", "digest", "images", "action", "service", "container", "reason"},
-		"MountStatus":     {"path", "reason"},
-		"ProviderState":   {"name", "schemes", "reason"},
-		"VaultScope":      {"id", "name"},
-		"Event":           {"level", "stack", "object", "reason"},
-		"CommandOutput":   {"id"},
-		"LogLine":         {"stack", "service", "container", "node"},
-		"Check":           {"name", "result"},
-		"CommandResult":   {"id", "reason"},
-		"StackPlan":       {"stack", "revision"},
-		"Operation":       {"key", "kind", "object", "service", "id", "needs"},
-		"FieldDiff":       {"path"},
-		"Problem":         {"file", "path"},
-		"SecretsStatus":   {"node"},
-		"ReferenceStatus": {"reference", "provider", "phase", "reason"},
-		"ReferenceUser":   {"stack", "service", "registry"},
+		"Hello":              {"version", "commit", "platform", "slice_digest", "revision", "run_id", "commands"},
+		"SliceResult":        {"digest", "revision", "reason"},
+		"FileRequest":        {"revision"},
+		"StatusUpdate":       {"slice_digest"},
+		"NodeStatus":         {"node", "version", "revision", "source_revision"},
+		"Engine":             {"version", "api_version", "storage_driver"},
+		"PolicyStatus":       {"file"},
+		"Condition":          {"type", "reason", "object"},
+		"StackReference":     {"reference", "phase"},
+		"RegistrationStatus": {"reason"},
+		"RegistrarStatus":    {"url", "reason"},
+		"BackupStatus":       {"name", "stack", "reason"},
+		"StackStatus":        {"name", "project", "reason"},
+		"ServiceStatus":      {"service", "container", "id", "image", "running_image", "wanted_digest", "actual_digest", "state", "health", "reason"},
+		"RolloutStatus":      {"phase", "good"},
+		"FailedUpdate":       {"revision", "digest", "images", "action", "service", "container", "reason"},
+		"MountStatus":        {"path", "reason"},
+		"ProviderState":      {"name", "schemes", "reason"},
+		"VaultScope":         {"id", "name"},
+		"Event":              {"level", "stack", "object", "reason"},
+		"CommandOutput":      {"id"},
+		"LogLine":            {"stack", "service", "container", "node"},
+		"Check":              {"name", "result"},
+		"CommandResult":      {"id", "reason"},
+		"StackPlan":          {"stack", "revision"},
+		"Operation":          {"key", "kind", "object", "service", "id", "needs"},
+		"FieldDiff":          {"path"},
+		"Problem":            {"file", "path"},
+		"SecretsStatus":      {"node"},
+		"ReferenceStatus":    {"reference", "provider", "phase", "reason"},
+		"ReferenceUser":      {"stack", "service", "registry"},
 	}
 }
 

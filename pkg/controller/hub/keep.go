@@ -77,6 +77,12 @@ func gist(n Node) [sha256.Size]byte {
 		for _, p := range plain.GetSecretProviders() {
 			p.LastAttempt, p.LastSuccess, p.Requests = nil, nil, 0
 		}
+		for _, r := range plain.GetRegistrars() {
+			r.CheckedAt = nil
+		}
+		for _, b := range plain.GetBackups() {
+			b.CheckedAt = nil
+		}
 	}
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(plain)
 	if err != nil {

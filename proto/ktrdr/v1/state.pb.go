@@ -55,8 +55,12 @@ type NodeStatus struct {
 	Mounts []*MountStatus `protobuf:"bytes,13,rep,name=mounts,proto3" json:"mounts,omitempty"`
 	// Providers of secrets.
 	SecretProviders []*ProviderState `protobuf:"bytes,14,rep,name=secret_providers,json=secretProviders,proto3" json:"secret_providers,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Addresses where services register.
+	Registrars []*RegistrarStatus `protobuf:"bytes,15,rep,name=registrars,proto3" json:"registrars,omitempty"`
+	// Backups that are watched.
+	Backups       []*BackupStatus `protobuf:"bytes,16,rep,name=backups,proto3" json:"backups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeStatus) Reset() {
@@ -183,6 +187,20 @@ func (x *NodeStatus) GetMounts() []*MountStatus {
 func (x *NodeStatus) GetSecretProviders() []*ProviderState {
 	if x != nil {
 		return x.SecretProviders
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetRegistrars() []*RegistrarStatus {
+	if x != nil {
+		return x.Registrars
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetBackups() []*BackupStatus {
+	if x != nil {
+		return x.Backups
 	}
 	return nil
 }
@@ -437,7 +455,9 @@ type StackStatus struct {
 	// Set while changes are suspended.
 	Hold *Hold `protobuf:"bytes,9,opt,name=hold,proto3" json:"hold,omitempty"`
 	// What is remembered of rollouts.
-	Rollout       *RolloutStatus `protobuf:"bytes,10,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	Rollout *RolloutStatus `protobuf:"bytes,10,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	// References that the stack uses.
+	References    []*StackReference `protobuf:"bytes,11,rep,name=references,proto3" json:"references,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -542,6 +562,104 @@ func (x *StackStatus) GetRollout() *RolloutStatus {
 	return nil
 }
 
+func (x *StackStatus) GetReferences() []*StackReference {
+	if x != nil {
+		return x.References
+	}
+	return nil
+}
+
+// StackReference is a secret that a stack uses, never its value.
+type StackReference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The reference.
+	Reference string `protobuf:"bytes,1,opt,name=reference,proto3" json:"reference,omitempty"`
+	// Distinct values since the agent started, up to the one in force.
+	Generation uint64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The newest one, where an earlier value is in force.
+	WantedGeneration uint64 `protobuf:"varint,3,opt,name=wanted_generation,json=wantedGeneration,proto3" json:"wanted_generation,omitempty"`
+	// When the value in force was first read.
+	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// Empty while the last look confirmed the value.
+	Phase string `protobuf:"bytes,5,opt,name=phase,proto3" json:"phase,omitempty"`
+	// When the value was last read; only with a phase.
+	ConfirmedAt   *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=confirmed_at,json=confirmedAt,proto3" json:"confirmed_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StackReference) Reset() {
+	*x = StackReference{}
+	mi := &file_ktrdr_v1_state_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StackReference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StackReference) ProtoMessage() {}
+
+func (x *StackReference) ProtoReflect() protoreflect.Message {
+	mi := &file_ktrdr_v1_state_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StackReference.ProtoReflect.Descriptor instead.
+func (*StackReference) Descriptor() ([]byte, []int) {
+	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *StackReference) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *StackReference) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *StackReference) GetWantedGeneration() uint64 {
+	if x != nil {
+		return x.WantedGeneration
+	}
+	return 0
+}
+
+func (x *StackReference) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *StackReference) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *StackReference) GetConfirmedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ConfirmedAt
+	}
+	return nil
+}
+
 // Hold suspends changes of a stack.
 type Hold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -559,7 +677,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_ktrdr_v1_state_proto_msgTypes[5]
+	mi := &file_ktrdr_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +689,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_state_proto_msgTypes[5]
+	mi := &file_ktrdr_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +702,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Hold) GetUntil() *timestamppb.Timestamp {
@@ -632,7 +750,7 @@ type RolloutStatus struct {
 
 func (x *RolloutStatus) Reset() {
 	*x = RolloutStatus{}
-	mi := &file_ktrdr_v1_state_proto_msgTypes[6]
+	mi := &file_ktrdr_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +762,7 @@ func (x *RolloutStatus) String() string {
 func (*RolloutStatus) ProtoMessage() {}
 
 func (x *RolloutStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_state_proto_msgTypes[6]
+	mi := &file_ktrdr_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +775,7 @@ func (x *RolloutStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutStatus.ProtoReflect.Descriptor instead.
 func (*RolloutStatus) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RolloutStatus) GetPhase() string {
@@ -717,7 +835,7 @@ type FailedUpdate struct {
 
 func (x *FailedUpdate) Reset() {
 	*x = FailedUpdate{}
-	mi := &file_ktrdr_v1_state_proto_msgTypes[7]
+	mi := &file_ktrdr_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +847,7 @@ func (x *FailedUpdate) String() string {
 func (*FailedUpdate) ProtoMessage() {}
 
 func (x *FailedUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_state_proto_msgTypes[7]
+	mi := &file_ktrdr_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +860,7 @@ func (x *FailedUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailedUpdate.ProtoReflect.Descriptor instead.
 func (*FailedUpdate) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *FailedUpdate) GetRevision() string {
@@ -845,14 +963,16 @@ type ServiceStatus struct {
 	// When it was started.
 	StartedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
 	// Restarts that the engine counted.
-	Restarts      int64 `protobuf:"varint,14,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	Restarts int64 `protobuf:"varint,14,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	// Whether it is known where its service registers.
+	Registration  *RegistrationStatus `protobuf:"bytes,15,opt,name=registration,proto3" json:"registration,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ServiceStatus) Reset() {
 	*x = ServiceStatus{}
-	mi := &file_ktrdr_v1_state_proto_msgTypes[8]
+	mi := &file_ktrdr_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +984,7 @@ func (x *ServiceStatus) String() string {
 func (*ServiceStatus) ProtoMessage() {}
 
 func (x *ServiceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_state_proto_msgTypes[8]
+	mi := &file_ktrdr_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +997,7 @@ func (x *ServiceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceStatus.ProtoReflect.Descriptor instead.
 func (*ServiceStatus) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ServiceStatus) GetService() string {
@@ -978,6 +1098,295 @@ func (x *ServiceStatus) GetRestarts() int64 {
 	return 0
 }
 
+func (x *ServiceStatus) GetRegistration() *RegistrationStatus {
+	if x != nil {
+		return x.Registration
+	}
+	return nil
+}
+
+// RegistrationStatus says whether a container is known where its service registers.
+type RegistrationStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether there is an entry of it.
+	Registered bool `protobuf:"varint,1,opt,name=registered,proto3" json:"registered,omitempty"`
+	// Word of the entry. Redacted on the node.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Since when it is registered, or not.
+	Since *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// Why not.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// One sentence, redacted on the node.
+	Message       string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegistrationStatus) Reset() {
+	*x = RegistrationStatus{}
+	mi := &file_ktrdr_v1_state_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegistrationStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegistrationStatus) ProtoMessage() {}
+
+func (x *RegistrationStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_ktrdr_v1_state_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegistrationStatus.ProtoReflect.Descriptor instead.
+func (*RegistrationStatus) Descriptor() ([]byte, []int) {
+	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RegistrationStatus) GetRegistered() bool {
+	if x != nil {
+		return x.Registered
+	}
+	return false
+}
+
+func (x *RegistrationStatus) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *RegistrationStatus) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *RegistrationStatus) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RegistrationStatus) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// RegistrarStatus is the last look at an address where services register.
+type RegistrarStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was asked for.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// Whether the last answer could be used.
+	Ok bool `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`
+	// When it was asked last, by the node's clock.
+	CheckedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=checked_at,json=checkedAt,proto3" json:"checked_at,omitempty"`
+	// Why not.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// One sentence, redacted on the node.
+	Message       string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegistrarStatus) Reset() {
+	*x = RegistrarStatus{}
+	mi := &file_ktrdr_v1_state_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegistrarStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegistrarStatus) ProtoMessage() {}
+
+func (x *RegistrarStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_ktrdr_v1_state_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegistrarStatus.ProtoReflect.Descriptor instead.
+func (*RegistrarStatus) Descriptor() ([]byte, []int) {
+	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RegistrarStatus) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *RegistrarStatus) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *RegistrarStatus) GetCheckedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CheckedAt
+	}
+	return nil
+}
+
+func (x *RegistrarStatus) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RegistrarStatus) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// BackupStatus is the last look at the files of a backup.
+type BackupStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the backup in the desired state.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Stack that declares it; empty for the node.
+	Stack string `protobuf:"bytes,2,opt,name=stack,proto3" json:"stack,omitempty"`
+	// Whether the newest one is large and young enough.
+	Ok bool `protobuf:"varint,3,opt,name=ok,proto3" json:"ok,omitempty"`
+	// Name of the newest file that is large enough. Redacted on the node.
+	File string `protobuf:"bytes,4,opt,name=file,proto3" json:"file,omitempty"`
+	// Its size in bytes.
+	Size int64 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	// When it changed last.
+	Time *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	// When the files were looked at last, by the node's clock.
+	CheckedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=checked_at,json=checkedAt,proto3" json:"checked_at,omitempty"`
+	// Why not.
+	Reason string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	// One sentence, redacted on the node.
+	Message       string `protobuf:"bytes,9,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupStatus) Reset() {
+	*x = BackupStatus{}
+	mi := &file_ktrdr_v1_state_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupStatus) ProtoMessage() {}
+
+func (x *BackupStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_ktrdr_v1_state_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupStatus.ProtoReflect.Descriptor instead.
+func (*BackupStatus) Descriptor() ([]byte, []int) {
+	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *BackupStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *BackupStatus) GetStack() string {
+	if x != nil {
+		return x.Stack
+	}
+	return ""
+}
+
+func (x *BackupStatus) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *BackupStatus) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *BackupStatus) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *BackupStatus) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *BackupStatus) GetCheckedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CheckedAt
+	}
+	return nil
+}
+
+func (x *BackupStatus) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *BackupStatus) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // MountStatus is the state of a required mount.
 type MountStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -995,7 +1404,7 @@ type MountStatus struct {
 
 func (x *MountStatus) Reset() {
 	*x = MountStatus{}
-	mi := &file_ktrdr_v1_state_proto_msgTypes[9]
+	mi := &file_ktrdr_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1416,7 @@ func (x *MountStatus) String() string {
 func (*MountStatus) ProtoMessage() {}
 
 func (x *MountStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_state_proto_msgTypes[9]
+	mi := &file_ktrdr_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1429,7 @@ func (x *MountStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MountStatus.ProtoReflect.Descriptor instead.
 func (*MountStatus) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MountStatus) GetPath() string {
@@ -1074,7 +1483,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_ktrdr_v1_state_proto_msgTypes[10]
+	mi := &file_ktrdr_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1495,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_state_proto_msgTypes[10]
+	mi := &file_ktrdr_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1508,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_ktrdr_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Event) GetSeq() uint64 {
@@ -1155,7 +1564,7 @@ var File_ktrdr_v1_state_proto protoreflect.FileDescriptor
 
 const file_ktrdr_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x14ktrdr/v1/state.proto\x12\bktrdr.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ktrdr/v1/reference.proto\"\xff\x04\n" +
+	"\x14ktrdr/v1/state.proto\x12\bktrdr.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ktrdr/v1/reference.proto\"\xec\x05\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
@@ -1174,7 +1583,11 @@ const file_ktrdr_v1_state_proto_rawDesc = "" +
 	"conditions\x12-\n" +
 	"\x06stacks\x18\f \x03(\v2\x15.ktrdr.v1.StackStatusR\x06stacks\x12-\n" +
 	"\x06mounts\x18\r \x03(\v2\x15.ktrdr.v1.MountStatusR\x06mounts\x12B\n" +
-	"\x10secret_providers\x18\x0e \x03(\v2\x17.ktrdr.v1.ProviderStateR\x0fsecretProviders\"\x88\x01\n" +
+	"\x10secret_providers\x18\x0e \x03(\v2\x17.ktrdr.v1.ProviderStateR\x0fsecretProviders\x129\n" +
+	"\n" +
+	"registrars\x18\x0f \x03(\v2\x19.ktrdr.v1.RegistrarStatusR\n" +
+	"registrars\x120\n" +
+	"\abackups\x18\x10 \x03(\v2\x16.ktrdr.v1.BackupStatusR\abackups\"\x88\x01\n" +
 	"\x06Engine\x12\x1c\n" +
 	"\treachable\x18\x01 \x01(\bR\treachable\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1f\n" +
@@ -1191,7 +1604,7 @@ const file_ktrdr_v1_state_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x16\n" +
 	"\x06object\x18\x05 \x01(\tR\x06object\x120\n" +
-	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xe6\x02\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xa0\x03\n" +
 	"\vStackStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x1c\n" +
@@ -1205,7 +1618,19 @@ const file_ktrdr_v1_state_proto_rawDesc = "" +
 	"\apending\x18\b \x03(\tR\apending\x12\"\n" +
 	"\x04hold\x18\t \x01(\v2\x0e.ktrdr.v1.HoldR\x04hold\x121\n" +
 	"\arollout\x18\n" +
-	" \x01(\v2\x17.ktrdr.v1.RolloutStatusR\arollout\"\x8e\x01\n" +
+	" \x01(\v2\x17.ktrdr.v1.RolloutStatusR\arollout\x128\n" +
+	"\n" +
+	"references\x18\v \x03(\v2\x18.ktrdr.v1.StackReferenceR\n" +
+	"references\"\x82\x02\n" +
+	"\x0eStackReference\x12\x1c\n" +
+	"\treference\x18\x01 \x01(\tR\treference\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x04R\n" +
+	"generation\x12+\n" +
+	"\x11wanted_generation\x18\x03 \x01(\x04R\x10wantedGeneration\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
+	"\x05phase\x18\x05 \x01(\tR\x05phase\x12=\n" +
+	"\fconfirmed_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vconfirmedAt\"\x8e\x01\n" +
 	"\x04Hold\x120\n" +
 	"\x05until\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12\x10\n" +
@@ -1230,7 +1655,7 @@ const file_ktrdr_v1_state_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x1a9\n" +
 	"\vImagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb1\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf3\x03\n" +
 	"\rServiceStatus\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1c\n" +
 	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x0e\n" +
@@ -1247,7 +1672,34 @@ const file_ktrdr_v1_state_proto_rawDesc = "" +
 	"\amessage\x18\f \x01(\tR\amessage\x129\n" +
 	"\n" +
 	"started_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x1a\n" +
-	"\brestarts\x18\x0e \x01(\x03R\brestarts\"c\n" +
+	"\brestarts\x18\x0e \x01(\x03R\brestarts\x12@\n" +
+	"\fregistration\x18\x0f \x01(\v2\x1c.ktrdr.v1.RegistrationStatusR\fregistration\"\xae\x01\n" +
+	"\x12RegistrationStatus\x12\x1e\n" +
+	"\n" +
+	"registered\x18\x01 \x01(\bR\n" +
+	"registered\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\"\xa0\x01\n" +
+	"\x0fRegistrarStatus\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x0e\n" +
+	"\x02ok\x18\x02 \x01(\bR\x02ok\x129\n" +
+	"\n" +
+	"checked_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcheckedAt\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\"\x8d\x02\n" +
+	"\fBackupStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05stack\x18\x02 \x01(\tR\x05stack\x12\x0e\n" +
+	"\x02ok\x18\x03 \x01(\bR\x02ok\x12\x12\n" +
+	"\x04file\x18\x04 \x01(\tR\x04file\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size\x12.\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x129\n" +
+	"\n" +
+	"checked_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcheckedAt\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\t \x01(\tR\amessage\"c\n" +
 	"\vMountStatus\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x0e\n" +
 	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x16\n" +
@@ -1274,52 +1726,66 @@ func file_ktrdr_v1_state_proto_rawDescGZIP() []byte {
 	return file_ktrdr_v1_state_proto_rawDescData
 }
 
-var file_ktrdr_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_ktrdr_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_ktrdr_v1_state_proto_goTypes = []any{
 	(*NodeStatus)(nil),            // 0: ktrdr.v1.NodeStatus
 	(*Engine)(nil),                // 1: ktrdr.v1.Engine
 	(*PolicyStatus)(nil),          // 2: ktrdr.v1.PolicyStatus
 	(*Condition)(nil),             // 3: ktrdr.v1.Condition
 	(*StackStatus)(nil),           // 4: ktrdr.v1.StackStatus
-	(*Hold)(nil),                  // 5: ktrdr.v1.Hold
-	(*RolloutStatus)(nil),         // 6: ktrdr.v1.RolloutStatus
-	(*FailedUpdate)(nil),          // 7: ktrdr.v1.FailedUpdate
-	(*ServiceStatus)(nil),         // 8: ktrdr.v1.ServiceStatus
-	(*MountStatus)(nil),           // 9: ktrdr.v1.MountStatus
-	(*Event)(nil),                 // 10: ktrdr.v1.Event
-	nil,                           // 11: ktrdr.v1.FailedUpdate.ImagesEntry
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*ProviderState)(nil),         // 13: ktrdr.v1.ProviderState
+	(*StackReference)(nil),        // 5: ktrdr.v1.StackReference
+	(*Hold)(nil),                  // 6: ktrdr.v1.Hold
+	(*RolloutStatus)(nil),         // 7: ktrdr.v1.RolloutStatus
+	(*FailedUpdate)(nil),          // 8: ktrdr.v1.FailedUpdate
+	(*ServiceStatus)(nil),         // 9: ktrdr.v1.ServiceStatus
+	(*RegistrationStatus)(nil),    // 10: ktrdr.v1.RegistrationStatus
+	(*RegistrarStatus)(nil),       // 11: ktrdr.v1.RegistrarStatus
+	(*BackupStatus)(nil),          // 12: ktrdr.v1.BackupStatus
+	(*MountStatus)(nil),           // 13: ktrdr.v1.MountStatus
+	(*Event)(nil),                 // 14: ktrdr.v1.Event
+	nil,                           // 15: ktrdr.v1.FailedUpdate.ImagesEntry
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*ProviderState)(nil),         // 17: ktrdr.v1.ProviderState
 }
 var file_ktrdr_v1_state_proto_depIdxs = []int32{
-	12, // 0: ktrdr.v1.NodeStatus.time:type_name -> google.protobuf.Timestamp
-	12, // 1: ktrdr.v1.NodeStatus.revision_time:type_name -> google.protobuf.Timestamp
-	12, // 2: ktrdr.v1.NodeStatus.source_checked_at:type_name -> google.protobuf.Timestamp
+	16, // 0: ktrdr.v1.NodeStatus.time:type_name -> google.protobuf.Timestamp
+	16, // 1: ktrdr.v1.NodeStatus.revision_time:type_name -> google.protobuf.Timestamp
+	16, // 2: ktrdr.v1.NodeStatus.source_checked_at:type_name -> google.protobuf.Timestamp
 	1,  // 3: ktrdr.v1.NodeStatus.engine:type_name -> ktrdr.v1.Engine
 	2,  // 4: ktrdr.v1.NodeStatus.policy:type_name -> ktrdr.v1.PolicyStatus
 	3,  // 5: ktrdr.v1.NodeStatus.conditions:type_name -> ktrdr.v1.Condition
 	4,  // 6: ktrdr.v1.NodeStatus.stacks:type_name -> ktrdr.v1.StackStatus
-	9,  // 7: ktrdr.v1.NodeStatus.mounts:type_name -> ktrdr.v1.MountStatus
-	13, // 8: ktrdr.v1.NodeStatus.secret_providers:type_name -> ktrdr.v1.ProviderState
-	12, // 9: ktrdr.v1.PolicyStatus.loaded_at:type_name -> google.protobuf.Timestamp
-	12, // 10: ktrdr.v1.Condition.since:type_name -> google.protobuf.Timestamp
-	3,  // 11: ktrdr.v1.StackStatus.conditions:type_name -> ktrdr.v1.Condition
-	8,  // 12: ktrdr.v1.StackStatus.services:type_name -> ktrdr.v1.ServiceStatus
-	5,  // 13: ktrdr.v1.StackStatus.hold:type_name -> ktrdr.v1.Hold
-	6,  // 14: ktrdr.v1.StackStatus.rollout:type_name -> ktrdr.v1.RolloutStatus
-	12, // 15: ktrdr.v1.Hold.until:type_name -> google.protobuf.Timestamp
-	12, // 16: ktrdr.v1.Hold.since:type_name -> google.protobuf.Timestamp
-	12, // 17: ktrdr.v1.RolloutStatus.good_at:type_name -> google.protobuf.Timestamp
-	7,  // 18: ktrdr.v1.RolloutStatus.failed:type_name -> ktrdr.v1.FailedUpdate
-	11, // 19: ktrdr.v1.FailedUpdate.images:type_name -> ktrdr.v1.FailedUpdate.ImagesEntry
-	12, // 20: ktrdr.v1.FailedUpdate.at:type_name -> google.protobuf.Timestamp
-	12, // 21: ktrdr.v1.ServiceStatus.started_at:type_name -> google.protobuf.Timestamp
-	12, // 22: ktrdr.v1.Event.time:type_name -> google.protobuf.Timestamp
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	13, // 7: ktrdr.v1.NodeStatus.mounts:type_name -> ktrdr.v1.MountStatus
+	17, // 8: ktrdr.v1.NodeStatus.secret_providers:type_name -> ktrdr.v1.ProviderState
+	11, // 9: ktrdr.v1.NodeStatus.registrars:type_name -> ktrdr.v1.RegistrarStatus
+	12, // 10: ktrdr.v1.NodeStatus.backups:type_name -> ktrdr.v1.BackupStatus
+	16, // 11: ktrdr.v1.PolicyStatus.loaded_at:type_name -> google.protobuf.Timestamp
+	16, // 12: ktrdr.v1.Condition.since:type_name -> google.protobuf.Timestamp
+	3,  // 13: ktrdr.v1.StackStatus.conditions:type_name -> ktrdr.v1.Condition
+	9,  // 14: ktrdr.v1.StackStatus.services:type_name -> ktrdr.v1.ServiceStatus
+	6,  // 15: ktrdr.v1.StackStatus.hold:type_name -> ktrdr.v1.Hold
+	7,  // 16: ktrdr.v1.StackStatus.rollout:type_name -> ktrdr.v1.RolloutStatus
+	5,  // 17: ktrdr.v1.StackStatus.references:type_name -> ktrdr.v1.StackReference
+	16, // 18: ktrdr.v1.StackReference.since:type_name -> google.protobuf.Timestamp
+	16, // 19: ktrdr.v1.StackReference.confirmed_at:type_name -> google.protobuf.Timestamp
+	16, // 20: ktrdr.v1.Hold.until:type_name -> google.protobuf.Timestamp
+	16, // 21: ktrdr.v1.Hold.since:type_name -> google.protobuf.Timestamp
+	16, // 22: ktrdr.v1.RolloutStatus.good_at:type_name -> google.protobuf.Timestamp
+	8,  // 23: ktrdr.v1.RolloutStatus.failed:type_name -> ktrdr.v1.FailedUpdate
+	15, // 24: ktrdr.v1.FailedUpdate.images:type_name -> ktrdr.v1.FailedUpdate.ImagesEntry
+	16, // 25: ktrdr.v1.FailedUpdate.at:type_name -> google.protobuf.Timestamp
+	16, // 26: ktrdr.v1.ServiceStatus.started_at:type_name -> google.protobuf.Timestamp
+	10, // 27: ktrdr.v1.ServiceStatus.registration:type_name -> ktrdr.v1.RegistrationStatus
+	16, // 28: ktrdr.v1.RegistrationStatus.since:type_name -> google.protobuf.Timestamp
+	16, // 29: ktrdr.v1.RegistrarStatus.checked_at:type_name -> google.protobuf.Timestamp
+	16, // 30: ktrdr.v1.BackupStatus.time:type_name -> google.protobuf.Timestamp
+	16, // 31: ktrdr.v1.BackupStatus.checked_at:type_name -> google.protobuf.Timestamp
+	16, // 32: ktrdr.v1.Event.time:type_name -> google.protobuf.Timestamp
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_ktrdr_v1_state_proto_init() }
@@ -1334,7 +1800,7 @@ func file_ktrdr_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ktrdr_v1_state_proto_rawDesc), len(file_ktrdr_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
