@@ -12,16 +12,14 @@ import (
 // probeTick is how often it is looked at which services are due for a probe.
 const probeTick = time.Second
 
-// probeState is the memory of one container's probe.
-type probeState struct {
-	last     time.Time
-	failures int
-}
-
 // probeServices runs the stacks' own probes of containers that were healthy once; before
 // that, apply probes them as part of the plan.
 func (a *Agent) probeServices(ctx context.Context) error {
-	states := map[string]*probeState{}
+	w := &healthWatch{
+		observed: a.cache.Snapshot, setFacts: a.cache.SetFacts, check: a.exec.CheckProbe,
+		stacks: a.inForce, denied: func(s *api.Stack) bool { return len(a.gate.Denied(s)) > 0 },
+		runs: map[run]*probeState{},
+	}
 	ticker := time.NewTicker(probeTick)
 	defer ticker.Stop()
 	for {
@@ -30,8 +28,31 @@ func (a *Agent) probeServices(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		a.probeDue(ctx, states)
+		w.look(ctx)
 	}
+}
+
+// healthWatch probes what is known to be healthy. look is called by one goroutine.
+type healthWatch struct {
+	observed func() *api.Observed
+	setFacts func(id string, change func(*api.ContainerFacts))
+	check    func(ctx context.Context, c *api.Container, p *api.Probe) error
+	stacks   func() []*api.Stack
+	denied   func(*api.Stack) bool
+
+	runs map[run]*probeState
+}
+
+// run is one run of a container: failures of the run before don't count.
+type run struct {
+	id      string
+	started time.Time
+}
+
+// probeState is the memory of the probe of one run.
+type probeState struct {
+	last     time.Time
+	failures int
 }
 
 // due is a container whose probe has to be run.
@@ -41,25 +62,26 @@ type due struct {
 	state     *probeState
 }
 
-func (a *Agent) probeDue(ctx context.Context, states map[string]*probeState) {
-	list := a.dueProbes(states, time.Now())
+// look runs the probes that are due, side by side.
+func (w *healthWatch) look(ctx context.Context) {
+	list := w.due(time.Now())
 	var g errgroup.Group
 	g.SetLimit(16)
 	for _, d := range list {
 		g.Go(func() error {
-			a.probeOne(ctx, d)
+			w.probe(ctx, d)
 			return nil
 		})
 	}
 	_ = g.Wait()
 }
 
-func (a *Agent) dueProbes(states map[string]*probeState, now time.Time) []due {
-	obs := a.cache.Snapshot()
-	seen := map[string]bool{}
+func (w *healthWatch) due(now time.Time) []due {
+	obs := w.observed()
+	seen := map[run]bool{}
 	var list []due
-	for _, stack := range a.inForce() {
-		if len(a.gate.Denied(stack)) > 0 {
+	for _, stack := range w.stacks() {
+		if w.denied(stack) {
 			continue
 		}
 		for _, c := range obs.Containers {
@@ -70,11 +92,12 @@ func (a *Agent) dueProbes(states map[string]*probeState, now time.Time) []due {
 			if c.State != api.StateRunning || !c.Facts.ProbedHealthy.Equal(c.StartedAt) {
 				continue
 			}
-			seen[c.ID] = true
-			st := states[c.ID]
+			r := run{c.ID, c.StartedAt.UTC()}
+			seen[r] = true
+			st := w.runs[r]
 			if st == nil {
 				st = &probeState{last: now}
-				states[c.ID] = st
+				w.runs[r] = st
 			}
 			if now.Sub(st.last) >= svc.Probe.Interval {
 				st.last = now
@@ -82,16 +105,16 @@ func (a *Agent) dueProbes(states map[string]*probeState, now time.Time) []due {
 			}
 		}
 	}
-	for id := range states {
-		if !seen[id] {
-			delete(states, id)
+	for r := range w.runs {
+		if !seen[r] {
+			delete(w.runs, r)
 		}
 	}
 	return list
 }
 
-func (a *Agent) probeOne(ctx context.Context, d due) {
-	err := a.exec.CheckProbe(ctx, d.container, d.probe)
+func (w *healthWatch) probe(ctx context.Context, d due) {
+	err := w.check(ctx, d.container, d.probe)
 	if ctx.Err() != nil {
 		return
 	}
@@ -105,9 +128,12 @@ func (a *Agent) probeOne(ctx context.Context, d due) {
 	if err != nil {
 		message = err.Error()
 	}
-	if unhealthy != d.container.Facts.ProbedUnhealthy || unhealthy && message != d.container.Facts.ProbeMessage {
-		a.cache.SetFacts(d.container.ID, func(f *api.ContainerFacts) {
-			f.ProbedUnhealthy, f.ProbeMessage = unhealthy, message
-		})
+	if unhealthy == d.container.Facts.ProbedUnhealthy && (!unhealthy || message == d.container.Facts.ProbeMessage) {
+		return
 	}
+	w.setFacts(d.container.ID, func(f *api.ContainerFacts) {
+		if f.ProbedHealthy.Equal(d.container.StartedAt) { // else another run is probed by now
+			f.ProbedUnhealthy, f.ProbeMessage = unhealthy, message
+		}
+	})
 }

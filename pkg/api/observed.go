@@ -118,7 +118,11 @@ type ContainerFacts struct {
 	// HealthyAt is when the container was first seen running and healthy; zero when it was
 	// so before the agent looked.
 	HealthyAt time.Time
-	// ProbedUnhealthy is set while the stack's probe fails often enough in a row.
+	// ProbedSince is when this agent began to probe the present run; before StartedAt when it
+	// has not begun.
+	ProbedSince time.Time
+	// ProbedUnhealthy is set while the stack's probe fails often enough in a row, in the run
+	// of ProbedHealthy.
 	ProbedUnhealthy bool
 	// ProbeMessage is the last probe's failure.
 	ProbeMessage string

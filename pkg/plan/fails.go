@@ -105,9 +105,8 @@ func (b *builder) sick(s *slot) (api.Reason, string) {
 	if c.State != api.StateRunning || s.svc.Probe == nil && !s.svc.OwnHealthcheck {
 		return "", ""
 	}
-	deadline := c.StartedAt.Add(b.startLimit(s))
 	// Healthy for this start is known by the monitor's end; else by how long a start may take.
-	end := deadline.Add(b.monitor(s))
+	end := c.StartedAt.Add(b.startLimit(s) + b.monitor(s))
 	if c.Facts.HealthyAt.After(c.StartedAt) {
 		end = c.Facts.HealthyAt.Add(b.monitor(s))
 	}
@@ -126,7 +125,11 @@ func (b *builder) sick(s *slot) (api.Reason, string) {
 		if s.svc.Probe == nil {
 			return "", "" // the engine will tell
 		}
-		if !b.in.Now.Before(deadline) && !b.in.Now.After(end) {
+		deadline, known := b.healthDeadline(s)
+		if !known {
+			return "", "" // an agent that has just started has yet to probe it
+		}
+		if !b.in.Now.Before(deadline) && !b.in.Now.After(deadline.Add(b.monitor(s))) {
 			return api.ReasonUnhealthy, fmt.Sprintf("%s did not become healthy within %s: %s", s.rep.Name, b.startLimit(s), oneLine(c.Facts.ProbeMessage))
 		}
 		b.wakeAt(deadline)
@@ -175,6 +178,13 @@ func (b *builder) startLimit(s *slot) time.Duration {
 		limit = defaultStart
 	}
 	return limit + s.findsOut()
+}
+
+// healthDeadline is until when a container has to be healthy by the stack's probe; unknown
+// while nobody probes this run of it.
+func (b *builder) healthDeadline(s *slot) (deadline time.Time, known bool) {
+	since := s.keeper.Facts.ProbedSince
+	return since.Add(b.startLimit(s)), !since.IsZero() && !since.Before(s.keeper.StartedAt)
 }
 
 // healthySince is since when a container is healthy, as far as that is known.

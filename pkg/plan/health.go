@@ -24,12 +24,12 @@ func health(svc *api.Service, c *api.Container) api.Health {
 	probed := !c.Facts.ProbedHealthy.IsZero() && c.Facts.ProbedHealthy.Equal(c.StartedAt)
 	if svc.Probe != nil {
 		switch {
+		case !probed: // what was said of an earlier run says nothing about this one
+			return api.HealthStarting
 		case c.Facts.ProbedUnhealthy:
 			return api.HealthUnhealthy
-		case probed:
-			return api.HealthHealthy
 		}
-		return api.HealthStarting
+		return api.HealthHealthy
 	}
 	if c.Health == api.HealthStarting && probed {
 		return api.HealthHealthy

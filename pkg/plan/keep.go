@@ -214,11 +214,25 @@ func (b *builder) watchHealth(s *slot) {
 			Cause: "has to become healthy", Replica: s.rep, Wanted: s.svc,
 		})
 		s.ops++
+		b.restartOverdue(s)
 	case api.HealthUnhealthy:
 		b.unhealthy(s)
 	case api.HealthNone:
 		b.settle(s)
 	case api.HealthHealthy:
+	}
+}
+
+// restartOverdue treats what did not become healthy in time as unhealthy, and probes it on
+// meanwhile. Of a healthcheck the engine itself says so.
+func (b *builder) restartOverdue(s *slot) {
+	deadline, known := b.healthDeadline(s)
+	switch {
+	case s.svc.Probe == nil || !known:
+	case deadline.After(b.in.Now):
+		b.wakeAt(deadline)
+	default:
+		b.unhealthy(s)
 	}
 }
 
@@ -241,6 +255,7 @@ func (b *builder) unhealthy(s *slot) {
 		return
 	}
 	b.restartOp(s, "unhealthy: "+oneLine(text), restartNotBefore(c))
+	b.plan.Ops[b.keys[s.started]].ForHealth = true
 }
 
 func (b *builder) unhealthyDependency(s *slot) string {

@@ -103,6 +103,8 @@ type Op struct {
 	Digest string          `json:"-"`
 	// Grace is set for Stop and Restart.
 	Grace *time.Duration `json:"-"`
+	// ForHealth is set for a Restart of what is unhealthy, which spaces the next one.
+	ForHealth bool `json:"-"`
 }
 
 // FieldDiff is one difference between desired and observed.

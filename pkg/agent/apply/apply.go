@@ -236,7 +236,9 @@ func (x *Executor) changeContainer(ctx context.Context, op plan.Op) error {
 		if err := x.ensureFolder(op); err != nil {
 			return err
 		}
-		x.countUnhealthy(op.ID)
+		if op.ForHealth {
+			x.countUnhealthy(op.ID)
+		}
 		return e.Restart(ctx, engine.StopRequest{ID: op.ID, Grace: op.Grace})
 	case plan.Remove:
 		return x.remove(ctx, op)
@@ -252,12 +254,8 @@ func (x *Executor) changeContainer(ctx context.Context, op plan.Op) error {
 }
 
 // countUnhealthy remembers that a container is restarted for its health, which spaces such
-// restarts; one for another reason (a stale namespace) does not count.
+// restarts.
 func (x *Executor) countUnhealthy(id string) {
-	c := x.cfg.World.Snapshot().Containers[id]
-	if c == nil || c.Health != api.HealthUnhealthy && !c.Facts.ProbedUnhealthy {
-		return
-	}
 	x.cfg.Cache.SetFacts(id, func(f *api.ContainerFacts) {
 		f.UnhealthyRestarts++
 		f.LastUnhealthyRestart = x.now()

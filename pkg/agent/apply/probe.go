@@ -16,11 +16,13 @@ import (
 // Pace of probes before the first success: at once, then 50 ms doubling up to a second.
 // After the first few the pause is also at least ten times what the probe took, so that
 // probing uses a tenth of a CPU at most; a service that is up a moment after its start
-// does not wait for that.
+// does not wait for that. A check that got no answer took long and used nothing: what it
+// took makes no pause longer than ten seconds.
 const (
 	probeFirst = 50 * time.Millisecond
 	probeMost  = time.Second
 	probeShare = 10
+	probeRest  = 10 * time.Second
 	probeBurst = 3
 )
 
@@ -32,26 +34,22 @@ func (x *Executor) probe(ctx context.Context, op plan.Op) error {
 		if c == nil || c.State != api.StateRunning || c.Health == api.HealthUnhealthy && op.Wanted.Probe == nil {
 			return nil
 		}
+		x.beginProbing(op, c)
 		began := time.Now()
 		err := x.checkOnce(ctx, op, c)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err == nil {
-			x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) {
-				if f.HealthyAt.IsZero() {
-					f.HealthyAt = x.now()
-				}
-				f.ProbedHealthy, f.ProbedUnhealthy, f.ProbeMessage = c.StartedAt, false, ""
-			})
+		if errors.Is(err, errNoTest) {
 			return nil
 		}
-		if errors.Is(err, errNoTest) {
+		x.probed(op, c, err)
+		if err == nil {
 			return nil
 		}
 		wait := pause
 		if tries >= probeBurst {
-			wait = max(pause, probeShare*time.Since(began))
+			wait = max(pause, min(probeShare*time.Since(began), probeRest))
 		}
 		select {
 		case <-ctx.Done():
@@ -59,6 +57,34 @@ func (x *Executor) probe(ctx context.Context, op plan.Op) error {
 		case <-time.After(wait):
 		}
 		pause = min(2*pause, probeMost)
+	}
+}
+
+// beginProbing notes since when a run of a container is probed: from then on it has to
+// become healthy in time.
+func (x *Executor) beginProbing(op plan.Op, c *api.Container) {
+	if op.Wanted.Probe == nil || !c.Facts.ProbedSince.Before(c.StartedAt) {
+		return
+	}
+	since := x.now()
+	if since.Before(c.StartedAt) { // by an engine whose clock is ahead
+		since = c.StartedAt
+	}
+	x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) { f.ProbedSince = since })
+}
+
+// probed notes what came of a check of a run.
+func (x *Executor) probed(op plan.Op, c *api.Container, err error) {
+	switch {
+	case err == nil:
+		x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) {
+			if f.HealthyAt.IsZero() {
+				f.HealthyAt = x.now()
+			}
+			f.ProbedHealthy, f.ProbedUnhealthy, f.ProbeMessage = c.StartedAt, false, ""
+		})
+	case op.Wanted.Probe != nil && err.Error() != c.Facts.ProbeMessage:
+		x.cfg.Cache.SetFacts(op.ID, func(f *api.ContainerFacts) { f.ProbeMessage = err.Error() })
 	}
 }
 

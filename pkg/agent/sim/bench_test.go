@@ -71,7 +71,7 @@ func newIdleNode(b *testing.B, size fleetSize) *idleNode {
 	cache := observe.New(n.fake, observe.Config{Logger: log, ProcRoot: "/nonexistent"})
 	exec := apply.New(apply.Config{
 		Engine: n.fake, Cache: cache, World: cache, Memory: newMemory(), Secrets: noSecrets{},
-		Files: noFiles{}, Checker: noChecker{}, Log: log,
+		Files: noFiles{}, Checker: checker{&node{}}, Log: log,
 	})
 	n.loop = reconcile.New(reconcile.Config{
 		World: cache, Applier: exec, Secrets: noSecrets{}, Report: n, Log: log, Limits: reconcile.DefaultLimits(),

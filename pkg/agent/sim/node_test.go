@@ -29,6 +29,8 @@ type node struct {
 	memory *memory
 	ram    *ram
 	vault  *vault
+	// check answers probes by HTTP and TCP; nil is success.
+	check func(addr string) error
 
 	// Of the agent that runs now.
 	cache  *observe.Cache
@@ -76,7 +78,7 @@ func (n *node) start(d *api.Desired) {
 	exec := apply.New(apply.Config{
 		Engine: n.fake, Cache: n.cache, World: n.cache, Memory: n.memory, Secrets: n.vault, Delivery: n.ram,
 		Kept: keeper{n}, Rotation: n.ram,
-		Files: noFiles{}, Checker: noChecker{}, Log: log,
+		Files: noFiles{}, Checker: checker{n}, Log: log,
 	})
 	n.loop = reconcile.New(reconcile.Config{World: n.cache, Applier: exec, Secrets: n.vault, Report: n.report, Log: log, Limits: reconcile.DefaultLimits()})
 	n.cache.Subscribe(n.loop.Ring)
@@ -275,6 +277,11 @@ func (noFiles) Materialise(context.Context, string, api.RepoSource) (string, err
 	return "", errors.New("no files in the simulation")
 }
 
-type noChecker struct{}
+type checker struct{ n *node }
 
-func (noChecker) Check(context.Context, string, api.Probe) error { return nil }
+func (c checker) Check(_ context.Context, addr string, _ api.Probe) error {
+	if c.n.check == nil {
+		return nil
+	}
+	return c.n.check(addr)
+}
