@@ -263,7 +263,11 @@ func sourceReasons() []Explanation { //nolint:funlen // one row for each reason
 		},
 		{
 			"PathNotFound", "The folder, or the sub-folder in the repository, does not exist.",
-			"Correct source.dir.path or subFolder in the agent's configuration; for a node of a controller, push its nodes/NODE.yaml.",
+			"Correct source.dir.path or subFolder in the agent's configuration.",
+		},
+		{
+			"RolloutPending", "The desired state has the node, and the rollout of it has not come to the node yet, or was stopped before.",
+			"Act on the message: wait for the node's wave, uncordon the node, or mend what stopped the rollout and push.",
 		},
 		{
 			"SignatureInvalid", "The newest commit is signed by none of the configured keys, or was changed.",

@@ -12,7 +12,7 @@ func fleetReasons() []Explanation {
 			"Make a token with `ktrdrctl node join-token NODE` and start the agent there with it; or take nodes/NODE.yaml out.",
 		},
 		{
-			"NotDesired", "An agent has joined with a name that the desired state does not have; it has nothing to run.",
+			"NotDesired", "An agent has joined with a name that the desired state does not have. It gets nothing; what it got before runs on.",
 			"Push nodes/NODE.yaml, or end its access: `ktrdrctl node remove NODE`.",
 		},
 		{

@@ -20,6 +20,10 @@ const (
 	ReasonBranchNotFound Reason = "BranchNotFound"
 	// ReasonPathNotFound: the folder, or the sub-folder inside the repository, does not exist.
 	ReasonPathNotFound Reason = "PathNotFound"
+	// ReasonNotDesired: the fleet's desired state has no file of this node.
+	ReasonNotDesired Reason = "NotDesired"
+	// ReasonPending: the desired state has the node, and its rollout has not come to it.
+	ReasonPending Reason = "RolloutPending"
 	// ReasonSignatureInvalid: the commit is signed, but by no configured key, or its content was changed.
 	ReasonSignatureInvalid Reason = "SignatureInvalid"
 	// ReasonSignatureMissing: signatures are required and the commit has none.

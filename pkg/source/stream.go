@@ -161,6 +161,19 @@ func (s *Stream) Offer(o Offer) error {
 	return err
 }
 
+// Absent says why the controller has no desired state for the node, until the next offer. A state from before stays.
+func (s *Stream) Absent(reason Reason, message string) {
+	if reason != ReasonPending {
+		reason = ReasonNotDesired
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.offer == nil {
+		s.told, s.refusal = true, fail(reason, "%s", message)
+		s.notify()
+	}
+}
+
 // Store takes a part of a content that Offer or Assemble announced, and ignores any other.
 func (s *Stream) Store(p Part) error { return during("keep a content", s.contents.store(p)) }
 
@@ -254,7 +267,7 @@ func (s *Stream) await(ctx context.Context) (*Offer, Bringer, error) {
 		}
 		if wait <= 0 {
 			if o == nil && err == nil {
-				err = fail(ReasonPathNotFound, "the controller has no desired state for this node: add nodes/<node>.yaml to the repository")
+				err = fail(ReasonNotDesired, "the controller has no desired state for this node: add its nodes/NODE.yaml to the fleet's repository and push")
 			}
 			return o, from, err
 		}

@@ -329,7 +329,7 @@ func TestStreamWaitsForTheController(t *testing.T) {
 		t.Fatal(err)
 	}
 	silent.Online(bringer{f, silent})
-	if _, err := silent.Fetch(t.Context(), ""); source.ReasonOf(err) != source.ReasonPathNotFound {
+	if _, err := silent.Fetch(t.Context(), ""); source.ReasonOf(err) != source.ReasonNotDesired {
 		t.Errorf("a node without a state: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 
+	"ktrdr.io/fleet/pkg/source"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
@@ -23,6 +24,9 @@ func (s *session) take(ctx context.Context, m *ktrdrv1.ControllerMessage) error 
 		acknowledge(s.eventAcks, kind.EventAck.GetSeq())
 	case *ktrdrv1.ControllerMessage_Command:
 		s.commands.start(ctx, kind.Command)
+	case *ktrdrv1.ControllerMessage_NoSlice:
+		why := kind.NoSlice
+		s.link.cfg.Source.Absent(source.Reason(clean(why.GetReason(), maxName)), clean(why.GetMessage(), maxText))
 	case *ktrdrv1.ControllerMessage_Cancel:
 		s.commands.cancel(kind.Cancel.GetId())
 	}

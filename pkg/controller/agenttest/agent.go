@@ -53,6 +53,7 @@ type Agent struct {
 	seen     []string          // revisions of slices, accepted or not
 	told     []string          // controllers, by the newest Welcome
 	at       string            // id of the controller that it is from
+	absent   *ktrdrv1.NoSlice  // the newest, nil after a slice
 	faults   []string
 	links    int
 	link     *link
@@ -166,6 +167,7 @@ func (l *link) handle(ctx context.Context, m *ktrdrv1.ControllerMessage) {
 		l.pending, l.partial = kind.Slice, map[string][]byte{}
 		l.agent.mu.Lock()
 		l.agent.received++
+		l.agent.absent = nil
 		l.agent.seen = append(l.agent.seen, kind.Slice.GetRevision())
 		l.agent.mu.Unlock()
 		l.take(kind.Slice.GetContents())
@@ -175,6 +177,10 @@ func (l *link) handle(ctx context.Context, m *ktrdrv1.ControllerMessage) {
 		if kind.Files.GetLast() {
 			l.proceed(ctx, false)
 		}
+	case *ktrdrv1.ControllerMessage_NoSlice:
+		l.agent.mu.Lock()
+		l.agent.absent = kind.NoSlice
+		l.agent.mu.Unlock()
 	case *ktrdrv1.ControllerMessage_Command:
 		l.work.Go(func() { l.command(ctx, kind.Command) })
 	}

@@ -14,6 +14,13 @@ func (a *Agent) Revision() (revision, digest string) {
 	return a.slice.GetRevision(), a.slice.GetDigest()
 }
 
+// Absent is why there is no slice, by the newest word of a controller; nil when it said none.
+func (a *Agent) Absent() *ktrdrv1.NoSlice {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.absent
+}
+
 // History are the revisions that were accepted, in their order.
 func (a *Agent) History() []string {
 	a.mu.Lock()

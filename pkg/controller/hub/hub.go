@@ -28,7 +28,9 @@ type Hub struct {
 	sessions map[string]*session
 	targets  map[string]rollout.Target
 	rollout  int64
-	closed   bool
+	// absent says of nodes without a target why they have none; nil before the first rollout.
+	absent func(node string) *ktrdrv1.NoSlice
+	closed bool
 	// seen is the store's revision up to which rollouts are known; saws is closed when it grows.
 	seen int64
 	saws chan struct{}
@@ -71,6 +73,7 @@ func (h *Hub) enter(s *session) error {
 	old := h.sessions[s.node]
 	h.sessions[s.node] = s
 	s.aim(h.targets[s.node], h.rollout)
+	s.miss(h.absent)
 	h.mu.Unlock()
 	if old != nil {
 		old.end(errReplaced)

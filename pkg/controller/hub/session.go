@@ -54,6 +54,9 @@ type session struct {
 	refused string // digest that it refused, while the target is the same
 	sent    string // digest of the slice that was sent last
 	current bool   // the target is no older than what the node may have got elsewhere
+	// absent says why there is no slice; due when the node was not told yet.
+	absent    *ktrdrv1.NoSlice
+	absentDue bool
 	// cut is the slice that was sent last, accepted the one that the node has; nil when unknown.
 	cut, accepted *slicing.Cut
 	// statusAck and eventAck are due when they are not zero.
@@ -212,6 +215,11 @@ func (s *session) next() (*ktrdrv1.ControllerMessage, error) {
 		s.eventAck = 0
 		s.mu.Unlock()
 		return &ktrdrv1.ControllerMessage{Kind: &ktrdrv1.ControllerMessage_EventAck{EventAck: ack}}, nil
+	case s.absentDue && s.current:
+		s.absentDue = false
+		why := s.absent
+		s.mu.Unlock()
+		return &ktrdrv1.ControllerMessage{Kind: &ktrdrv1.ControllerMessage_NoSlice{NoSlice: why}}, nil
 	case s.due():
 		target, accepted, digest := s.target, s.accepted, s.digest
 		s.mu.Unlock()

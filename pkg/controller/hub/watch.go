@@ -8,6 +8,7 @@ import (
 
 	"ktrdr.io/fleet/pkg/controller/rollout"
 	"ktrdr.io/fleet/pkg/controller/store"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
 // Watch keeps what the hub knows current with the store until ctx ends: rollouts, nodes that
@@ -42,6 +43,7 @@ func (h *Hub) take(ctx context.Context, newest store.Rollout) {
 		return
 	}
 	h.SetTargets(newest.Number, record.Targets)
+	h.setAbsent(func(node string) *ktrdrv1.NoSlice { return absence(&record, node) })
 }
 
 // watchNodes ends the stream of a node that was removed.

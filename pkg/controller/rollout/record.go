@@ -112,6 +112,14 @@ func (r *Record) clone() Record {
 	return out
 }
 
+// Progress returns the entry of a node; false when the rollout does not touch it.
+func (r *Record) Progress(node string) (Progress, bool) {
+	if p := r.progress(node); p != nil {
+		return *p, true
+	}
+	return Progress{}, false
+}
+
 // progress returns the entry of a node, or nil when the rollout does not touch it.
 func (r *Record) progress(node string) *Progress {
 	for i := range r.Waves {

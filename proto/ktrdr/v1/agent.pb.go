@@ -207,6 +207,7 @@ type ControllerMessage struct {
 	//	*ControllerMessage_EventAck
 	//	*ControllerMessage_Command
 	//	*ControllerMessage_Cancel
+	//	*ControllerMessage_NoSlice
 	Kind          isControllerMessage_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -312,6 +313,15 @@ func (x *ControllerMessage) GetCancel() *CancelCommand {
 	return nil
 }
 
+func (x *ControllerMessage) GetNoSlice() *NoSlice {
+	if x != nil {
+		if x, ok := x.Kind.(*ControllerMessage_NoSlice); ok {
+			return x.NoSlice
+		}
+	}
+	return nil
+}
+
 type isControllerMessage_Kind interface {
 	isControllerMessage_Kind()
 }
@@ -351,6 +361,11 @@ type ControllerMessage_Cancel struct {
 	Cancel *CancelCommand `protobuf:"bytes,7,opt,name=cancel,proto3,oneof"`
 }
 
+type ControllerMessage_NoSlice struct {
+	// Why the node, which has no slice, gets none.
+	NoSlice *NoSlice `protobuf:"bytes,8,opt,name=no_slice,json=noSlice,proto3,oneof"`
+}
+
 func (*ControllerMessage_Welcome) isControllerMessage_Kind() {}
 
 func (*ControllerMessage_Slice) isControllerMessage_Kind() {}
@@ -364,6 +379,8 @@ func (*ControllerMessage_EventAck) isControllerMessage_Kind() {}
 func (*ControllerMessage_Command) isControllerMessage_Kind() {}
 
 func (*ControllerMessage_Cancel) isControllerMessage_Kind() {}
+
+func (*ControllerMessage_NoSlice) isControllerMessage_Kind() {}
 
 // Hello says who connects and what it has.
 type Hello struct {
@@ -547,6 +564,71 @@ func (x *Welcome) GetEndpoints() []string {
 	return nil
 }
 
+// NoSlice tells a node without desired state why there is none for it. A Slice ends that.
+type NoSlice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest revision that is rolled out.
+	Revision string `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// NotDesired: the revision has no file of the node. RolloutPending: it has, and the rollout has
+	// not come to the node.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What to do, in a sentence.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoSlice) Reset() {
+	*x = NoSlice{}
+	mi := &file_ktrdr_v1_agent_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoSlice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoSlice) ProtoMessage() {}
+
+func (x *NoSlice) ProtoReflect() protoreflect.Message {
+	mi := &file_ktrdr_v1_agent_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoSlice.ProtoReflect.Descriptor instead.
+func (*NoSlice) Descriptor() ([]byte, []int) {
+	return file_ktrdr_v1_agent_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *NoSlice) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *NoSlice) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *NoSlice) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // StatusUpdate is the newest status; one is in flight at a time.
 type StatusUpdate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -562,7 +644,7 @@ type StatusUpdate struct {
 
 func (x *StatusUpdate) Reset() {
 	*x = StatusUpdate{}
-	mi := &file_ktrdr_v1_agent_proto_msgTypes[4]
+	mi := &file_ktrdr_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -574,7 +656,7 @@ func (x *StatusUpdate) String() string {
 func (*StatusUpdate) ProtoMessage() {}
 
 func (x *StatusUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_agent_proto_msgTypes[4]
+	mi := &file_ktrdr_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -587,7 +669,7 @@ func (x *StatusUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusUpdate.ProtoReflect.Descriptor instead.
 func (*StatusUpdate) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_ktrdr_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StatusUpdate) GetSeq() uint64 {
@@ -622,7 +704,7 @@ type StatusAck struct {
 
 func (x *StatusAck) Reset() {
 	*x = StatusAck{}
-	mi := &file_ktrdr_v1_agent_proto_msgTypes[5]
+	mi := &file_ktrdr_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +716,7 @@ func (x *StatusAck) String() string {
 func (*StatusAck) ProtoMessage() {}
 
 func (x *StatusAck) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_agent_proto_msgTypes[5]
+	mi := &file_ktrdr_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +729,7 @@ func (x *StatusAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusAck.ProtoReflect.Descriptor instead.
 func (*StatusAck) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_ktrdr_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StatusAck) GetSeq() uint64 {
@@ -668,7 +750,7 @@ type EventBatch struct {
 
 func (x *EventBatch) Reset() {
 	*x = EventBatch{}
-	mi := &file_ktrdr_v1_agent_proto_msgTypes[6]
+	mi := &file_ktrdr_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +762,7 @@ func (x *EventBatch) String() string {
 func (*EventBatch) ProtoMessage() {}
 
 func (x *EventBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_agent_proto_msgTypes[6]
+	mi := &file_ktrdr_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +775,7 @@ func (x *EventBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBatch.ProtoReflect.Descriptor instead.
 func (*EventBatch) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_ktrdr_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *EventBatch) GetEvents() []*Event {
@@ -714,7 +796,7 @@ type EventAck struct {
 
 func (x *EventAck) Reset() {
 	*x = EventAck{}
-	mi := &file_ktrdr_v1_agent_proto_msgTypes[7]
+	mi := &file_ktrdr_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +808,7 @@ func (x *EventAck) String() string {
 func (*EventAck) ProtoMessage() {}
 
 func (x *EventAck) ProtoReflect() protoreflect.Message {
-	mi := &file_ktrdr_v1_agent_proto_msgTypes[7]
+	mi := &file_ktrdr_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +821,7 @@ func (x *EventAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventAck.ProtoReflect.Descriptor instead.
 func (*EventAck) Descriptor() ([]byte, []int) {
-	return file_ktrdr_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_ktrdr_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EventAck) GetSeq() uint64 {
@@ -762,7 +844,7 @@ const file_ktrdr_v1_agent_proto_rawDesc = "" +
 	"\x06events\x18\x05 \x01(\v2\x14.ktrdr.v1.EventBatchH\x00R\x06events\x121\n" +
 	"\x06output\x18\x06 \x01(\v2\x17.ktrdr.v1.CommandOutputH\x00R\x06output\x121\n" +
 	"\x06result\x18\a \x01(\v2\x17.ktrdr.v1.CommandResultH\x00R\x06resultB\x06\n" +
-	"\x04kind\"\xeb\x02\n" +
+	"\x04kind\"\x9b\x03\n" +
 	"\x11ControllerMessage\x12-\n" +
 	"\awelcome\x18\x01 \x01(\v2\x11.ktrdr.v1.WelcomeH\x00R\awelcome\x12'\n" +
 	"\x05slice\x18\x02 \x01(\v2\x0f.ktrdr.v1.SliceH\x00R\x05slice\x12+\n" +
@@ -771,7 +853,8 @@ const file_ktrdr_v1_agent_proto_rawDesc = "" +
 	"status_ack\x18\x04 \x01(\v2\x13.ktrdr.v1.StatusAckH\x00R\tstatusAck\x121\n" +
 	"\tevent_ack\x18\x05 \x01(\v2\x12.ktrdr.v1.EventAckH\x00R\beventAck\x12-\n" +
 	"\acommand\x18\x06 \x01(\v2\x11.ktrdr.v1.CommandH\x00R\acommand\x121\n" +
-	"\x06cancel\x18\a \x01(\v2\x17.ktrdr.v1.CancelCommandH\x00R\x06cancelB\x06\n" +
+	"\x06cancel\x18\a \x01(\v2\x17.ktrdr.v1.CancelCommandH\x00R\x06cancel\x12.\n" +
+	"\bno_slice\x18\b \x01(\v2\x11.ktrdr.v1.NoSliceH\x00R\anoSliceB\x06\n" +
 	"\x04kind\"\xc7\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x16\n" +
@@ -789,7 +872,11 @@ const file_ktrdr_v1_agent_proto_rawDesc = "" +
 	"\vevents_seen\x18\x03 \x01(\x04R\n" +
 	"eventsSeen\x12B\n" +
 	"\x0fstatus_interval\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x0estatusInterval\x12\x1c\n" +
-	"\tendpoints\x18\x05 \x03(\tR\tendpoints\"q\n" +
+	"\tendpoints\x18\x05 \x03(\tR\tendpoints\"W\n" +
+	"\aNoSlice\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\tR\brevision\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"q\n" +
 	"\fStatusUpdate\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12,\n" +
 	"\x06status\x18\x02 \x01(\v2\x14.ktrdr.v1.NodeStatusR\x06status\x12!\n" +
@@ -816,53 +903,55 @@ func file_ktrdr_v1_agent_proto_rawDescGZIP() []byte {
 	return file_ktrdr_v1_agent_proto_rawDescData
 }
 
-var file_ktrdr_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_ktrdr_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_ktrdr_v1_agent_proto_goTypes = []any{
 	(*AgentMessage)(nil),        // 0: ktrdr.v1.AgentMessage
 	(*ControllerMessage)(nil),   // 1: ktrdr.v1.ControllerMessage
 	(*Hello)(nil),               // 2: ktrdr.v1.Hello
 	(*Welcome)(nil),             // 3: ktrdr.v1.Welcome
-	(*StatusUpdate)(nil),        // 4: ktrdr.v1.StatusUpdate
-	(*StatusAck)(nil),           // 5: ktrdr.v1.StatusAck
-	(*EventBatch)(nil),          // 6: ktrdr.v1.EventBatch
-	(*EventAck)(nil),            // 7: ktrdr.v1.EventAck
-	(*SliceResult)(nil),         // 8: ktrdr.v1.SliceResult
-	(*FileRequest)(nil),         // 9: ktrdr.v1.FileRequest
-	(*CommandOutput)(nil),       // 10: ktrdr.v1.CommandOutput
-	(*CommandResult)(nil),       // 11: ktrdr.v1.CommandResult
-	(*Slice)(nil),               // 12: ktrdr.v1.Slice
-	(*FileBatch)(nil),           // 13: ktrdr.v1.FileBatch
-	(*Command)(nil),             // 14: ktrdr.v1.Command
-	(*CancelCommand)(nil),       // 15: ktrdr.v1.CancelCommand
-	(*durationpb.Duration)(nil), // 16: google.protobuf.Duration
-	(*NodeStatus)(nil),          // 17: ktrdr.v1.NodeStatus
-	(*Event)(nil),               // 18: ktrdr.v1.Event
+	(*NoSlice)(nil),             // 4: ktrdr.v1.NoSlice
+	(*StatusUpdate)(nil),        // 5: ktrdr.v1.StatusUpdate
+	(*StatusAck)(nil),           // 6: ktrdr.v1.StatusAck
+	(*EventBatch)(nil),          // 7: ktrdr.v1.EventBatch
+	(*EventAck)(nil),            // 8: ktrdr.v1.EventAck
+	(*SliceResult)(nil),         // 9: ktrdr.v1.SliceResult
+	(*FileRequest)(nil),         // 10: ktrdr.v1.FileRequest
+	(*CommandOutput)(nil),       // 11: ktrdr.v1.CommandOutput
+	(*CommandResult)(nil),       // 12: ktrdr.v1.CommandResult
+	(*Slice)(nil),               // 13: ktrdr.v1.Slice
+	(*FileBatch)(nil),           // 14: ktrdr.v1.FileBatch
+	(*Command)(nil),             // 15: ktrdr.v1.Command
+	(*CancelCommand)(nil),       // 16: ktrdr.v1.CancelCommand
+	(*durationpb.Duration)(nil), // 17: google.protobuf.Duration
+	(*NodeStatus)(nil),          // 18: ktrdr.v1.NodeStatus
+	(*Event)(nil),               // 19: ktrdr.v1.Event
 }
 var file_ktrdr_v1_agent_proto_depIdxs = []int32{
 	2,  // 0: ktrdr.v1.AgentMessage.hello:type_name -> ktrdr.v1.Hello
-	8,  // 1: ktrdr.v1.AgentMessage.slice_result:type_name -> ktrdr.v1.SliceResult
-	9,  // 2: ktrdr.v1.AgentMessage.file_request:type_name -> ktrdr.v1.FileRequest
-	4,  // 3: ktrdr.v1.AgentMessage.status:type_name -> ktrdr.v1.StatusUpdate
-	6,  // 4: ktrdr.v1.AgentMessage.events:type_name -> ktrdr.v1.EventBatch
-	10, // 5: ktrdr.v1.AgentMessage.output:type_name -> ktrdr.v1.CommandOutput
-	11, // 6: ktrdr.v1.AgentMessage.result:type_name -> ktrdr.v1.CommandResult
+	9,  // 1: ktrdr.v1.AgentMessage.slice_result:type_name -> ktrdr.v1.SliceResult
+	10, // 2: ktrdr.v1.AgentMessage.file_request:type_name -> ktrdr.v1.FileRequest
+	5,  // 3: ktrdr.v1.AgentMessage.status:type_name -> ktrdr.v1.StatusUpdate
+	7,  // 4: ktrdr.v1.AgentMessage.events:type_name -> ktrdr.v1.EventBatch
+	11, // 5: ktrdr.v1.AgentMessage.output:type_name -> ktrdr.v1.CommandOutput
+	12, // 6: ktrdr.v1.AgentMessage.result:type_name -> ktrdr.v1.CommandResult
 	3,  // 7: ktrdr.v1.ControllerMessage.welcome:type_name -> ktrdr.v1.Welcome
-	12, // 8: ktrdr.v1.ControllerMessage.slice:type_name -> ktrdr.v1.Slice
-	13, // 9: ktrdr.v1.ControllerMessage.files:type_name -> ktrdr.v1.FileBatch
-	5,  // 10: ktrdr.v1.ControllerMessage.status_ack:type_name -> ktrdr.v1.StatusAck
-	7,  // 11: ktrdr.v1.ControllerMessage.event_ack:type_name -> ktrdr.v1.EventAck
-	14, // 12: ktrdr.v1.ControllerMessage.command:type_name -> ktrdr.v1.Command
-	15, // 13: ktrdr.v1.ControllerMessage.cancel:type_name -> ktrdr.v1.CancelCommand
-	16, // 14: ktrdr.v1.Welcome.status_interval:type_name -> google.protobuf.Duration
-	17, // 15: ktrdr.v1.StatusUpdate.status:type_name -> ktrdr.v1.NodeStatus
-	18, // 16: ktrdr.v1.EventBatch.events:type_name -> ktrdr.v1.Event
-	0,  // 17: ktrdr.v1.AgentService.Connect:input_type -> ktrdr.v1.AgentMessage
-	1,  // 18: ktrdr.v1.AgentService.Connect:output_type -> ktrdr.v1.ControllerMessage
-	18, // [18:19] is the sub-list for method output_type
-	17, // [17:18] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	13, // 8: ktrdr.v1.ControllerMessage.slice:type_name -> ktrdr.v1.Slice
+	14, // 9: ktrdr.v1.ControllerMessage.files:type_name -> ktrdr.v1.FileBatch
+	6,  // 10: ktrdr.v1.ControllerMessage.status_ack:type_name -> ktrdr.v1.StatusAck
+	8,  // 11: ktrdr.v1.ControllerMessage.event_ack:type_name -> ktrdr.v1.EventAck
+	15, // 12: ktrdr.v1.ControllerMessage.command:type_name -> ktrdr.v1.Command
+	16, // 13: ktrdr.v1.ControllerMessage.cancel:type_name -> ktrdr.v1.CancelCommand
+	4,  // 14: ktrdr.v1.ControllerMessage.no_slice:type_name -> ktrdr.v1.NoSlice
+	17, // 15: ktrdr.v1.Welcome.status_interval:type_name -> google.protobuf.Duration
+	18, // 16: ktrdr.v1.StatusUpdate.status:type_name -> ktrdr.v1.NodeStatus
+	19, // 17: ktrdr.v1.EventBatch.events:type_name -> ktrdr.v1.Event
+	0,  // 18: ktrdr.v1.AgentService.Connect:input_type -> ktrdr.v1.AgentMessage
+	1,  // 19: ktrdr.v1.AgentService.Connect:output_type -> ktrdr.v1.ControllerMessage
+	19, // [19:20] is the sub-list for method output_type
+	18, // [18:19] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_ktrdr_v1_agent_proto_init() }
@@ -890,6 +979,7 @@ func file_ktrdr_v1_agent_proto_init() {
 		(*ControllerMessage_EventAck)(nil),
 		(*ControllerMessage_Command)(nil),
 		(*ControllerMessage_Cancel)(nil),
+		(*ControllerMessage_NoSlice)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -897,7 +987,7 @@ func file_ktrdr_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ktrdr_v1_agent_proto_rawDesc), len(file_ktrdr_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
