@@ -20,6 +20,7 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+	"golang.org/x/crypto/bcrypt"
 
 	"ktrdr.io/fleet/pkg/controller/store"
 )
@@ -135,7 +136,9 @@ func TestUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	etcd, err := embed.StartEtcd(memberConfig(dir, "auth", nil))
+	member := memberConfig(dir, "auth", nil)
+	member.BcryptCost = uint(bcrypt.MinCost) // else seconds for a password under the race detector
+	etcd, err := embed.StartEtcd(member)
 	if err != nil {
 		t.Fatal(err)
 	}
