@@ -255,7 +255,14 @@ func (c *controller) outcome(cmd *cobra.Command, f *changeFlags, r *ktrdrv1.Roll
 	}
 	switch doc.Phase {
 	case phaseSucceeded:
-		return p.say(line)
+		if doc.Reason != string(ReasonNotJoined) {
+			return p.say(line)
+		}
+		p.quiet = false
+		if err := p.say(line); err != nil {
+			return err
+		}
+		return exitCode(exitPending)
 	case phaseReplaced:
 		if err := p.say(line, "a newer revision took its place: ktrdrctl history"); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -147,18 +148,20 @@ func (r *drive) learn() <-chan struct{} {
 	return news.Changed
 }
 
-// known are all nodes that count. Shortly after the start one that was never heard of may
-// only not have come back yet.
+// known are all nodes that count. One that was never heard of has not joined; shortly after the
+// start the store may only not have told of it yet.
 func (r *drive) known(names map[string]string) map[string]rollout.Node {
-	started := r.driver.Hub.Started()
-	if time.Since(started) > rollout.DefaultGrace {
-		return r.nodes
-	}
-	out := maps.Clone(r.nodes)
+	started, grace := r.driver.Hub.Started(), cmp.Or(r.driver.Grace, rollout.DefaultGrace)
+	unknown := rollout.Node{AwaySince: started, NeverJoined: time.Since(started) > grace}
+	out := r.nodes
 	for name := range names {
-		if _, ok := out[name]; !ok {
-			out[name] = rollout.Node{AwaySince: started}
+		if _, ok := r.nodes[name]; ok {
+			continue
 		}
+		if len(out) == len(r.nodes) {
+			out = maps.Clone(r.nodes)
+		}
+		out[name] = unknown
 	}
 	return out
 }

@@ -35,7 +35,8 @@ func TestUnreachableNode(t *testing.T) {
 		agents[name] = &agenttest.Agent{Name: name}
 		l.agent(agents[name])
 	}
-	l.await("all are connected", func() bool { return len(l.hub.News(0).Nodes) == 3 })
+	l.join("gpu")
+	l.await("all are connected", func() bool { return len(l.hub.News(0).Nodes) == 4 })
 	revision := l.trees.write(t, "first", state(nil))
 	l.accept(revision)
 	r := l.ended(revision)

@@ -16,6 +16,8 @@ type Node struct {
 	// when whoever asks began to look.
 	AwaySince time.Time
 	Cordoned  bool
+	// NeverJoined: no agent ever joined with the name, so there is nobody to wait for.
+	NeverJoined bool
 	// Digest of the slice that the node has accepted.
 	Digest string
 	// Refused is set when the node refused the slice with that digest.
@@ -46,6 +48,11 @@ func (s *stepper) judge(p Progress, n Node) Progress {
 		p.Phase, p.Message = Accepted, "no status about it yet"
 	default:
 		p.Phase = Sent
+	}
+	if n.NeverJoined {
+		p.Phase, p.Reason = Unreachable, ReasonNotJoined
+		p.Message = "no agent has joined with this name; it gets the revision when one does"
+		return p
 	}
 	if !n.Connected && p.Phase != Failed && p.Phase != Converged && s.now.Sub(n.AwaySince) >= s.record.Grace {
 		p.Phase, p.Reason = Unreachable, ReasonUnreachable

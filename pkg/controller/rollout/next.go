@@ -174,10 +174,14 @@ func (s *stepper) finish() {
 			}
 		}
 	}
-	away, held, cordoned := missing[ReasonUnreachable], missing[api.ReasonOnHold], missing[ReasonCordoned]
-	note := ""
+	away, held, cordoned, absent := missing[ReasonUnreachable], missing[api.ReasonOnHold], missing[ReasonCordoned], missing[ReasonNotJoined]
+	note, reason := "", api.Reason("")
 	if len(cordoned) > 0 {
 		note = "cordoned and left out: " + strings.Join(cordoned, ", ")
+	}
+	if len(absent) > 0 {
+		note = strings.TrimPrefix(note+"; not joined, and to get the revision when they do: "+strings.Join(absent, ", "), "; ")
+		reason = ReasonNotJoined
 	}
 	switch {
 	case len(away) > 0:
@@ -187,7 +191,7 @@ func (s *stepper) finish() {
 	case len(s.record.Waves) == 0:
 		s.end(Succeeded, ReasonUnchanged, "no node's files change")
 	default:
-		s.end(Succeeded, "", note)
+		s.end(Succeeded, reason, note)
 	}
 }
 

@@ -27,9 +27,11 @@ const (
 	Unreachable Phase = "unreachable"
 )
 
-// Reasons of rollouts and of nodes in them; a node that fails has its agent's reason.
+// Reasons of rollouts and of nodes in them; a node that fails has its agent's reason. A rollout
+// that succeeded is NotJoined when nodes were left out that never joined.
 const (
 	ReasonUnreachable api.Reason = "Unreachable"
+	ReasonNotJoined   api.Reason = "NotJoined"
 	ReasonCordoned    api.Reason = "Cordoned"
 	ReasonRefused     api.Reason = "SliceRefused"
 	ReasonTimeout     api.Reason = "RolloutTimeout"
