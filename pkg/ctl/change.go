@@ -11,6 +11,7 @@ import (
 	"charm.land/lipgloss/v2"
 	"github.com/spf13/cobra"
 
+	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/ctl/internal/remote"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
@@ -116,54 +117,31 @@ func withProblems(err error) error {
 
 // step is one request that changes something.
 type step struct {
-	// name is how the user wrote it.
-	name string
-	do   func(ctx context.Context) (*ktrdrv1.ChangeResponse, error)
+	// several: a controller that is older knows only one at a time.
+	several bool
+	do      func(ctx context.Context) (*ktrdrv1.ChangeResponse, error)
 	// plan is the same for PlanFleet.
 	plan *ktrdrv1.PlanFleetRequest
 }
 
-// change runs steps, each a commit, and waits for the rollout of the last one. Steps that
-// are refused are tried again after the others: what one frees another may need.
-func (c *controller) change(cmd *cobra.Command, f *changeFlags, steps []step) error {
+// change makes a commit and waits for its rollout.
+func (c *controller) change(cmd *cobra.Command, f *changeFlags, st step) error {
 	p := printer{cmd.OutOrStdout(), f.quiet}
 	if f.dryRun {
-		return c.dryRun(cmd, f, steps)
+		return c.dryRun(cmd, f, st)
 	}
-	revision, done := "", []string{}
-	for left := steps; len(left) > 0; {
-		var refused []step
-		var first error
-		for _, st := range left {
-			r, err := c.apply(cmd.Context(), st)
-			if isRefusal(err) {
-				refused = append(refused, st)
-				if first == nil {
-					first = err
-				}
-				continue
-			}
-			if err != nil {
-				return afterSteps(done, revision, err)
-			}
-			done = append(done, st.name)
-			if r.GetRevision() != "" {
-				revision = r.GetRevision()
-			}
-			if err := p.announce(r, f); err != nil {
-				return err
-			}
-		}
-		if len(refused) == len(left) {
-			return afterSteps(done, revision, first)
-		}
-		left = refused
-	}
-	if f.noWait {
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), printable(revision))
+	r, err := c.apply(cmd.Context(), st)
+	if err != nil {
 		return err
 	}
-	return c.await(cmd, f, revision)
+	if err := p.announce(r, f); err != nil {
+		return err
+	}
+	if f.noWait {
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), printable(r.GetRevision()))
+		return err
+	}
+	return c.await(cmd, f, r.GetRevision())
 }
 
 func (c *controller) apply(ctx context.Context, st step) (*ktrdrv1.ChangeResponse, error) {
@@ -172,49 +150,45 @@ func (c *controller) apply(ctx context.Context, st step) (*ktrdrv1.ChangeRespons
 		r, err = st.do(ctx)
 		return err
 	})
-	return r, err
-}
-
-// dryRun shows each step alone: what it changes in the repository and what the nodes
-// would do.
-func (c *controller) dryRun(cmd *cobra.Command, f *changeFlags, steps []step) error {
-	p := printer{cmd.OutOrStdout(), f.quiet}
-	for _, st := range steps {
-		r, err := c.apply(cmd.Context(), st)
-		if err != nil {
-			return withProblems(err)
-		}
-		if err := p.announce(r, f); err != nil {
-			return err
-		}
-		if len(r.GetNodes()) == 0 || f.quiet {
-			continue
-		}
-		st.plan.Nodes = r.GetNodes()
-		plans, err := c.planFleet(cmd.Context(), st.plan)
-		if err != nil {
-			return withProblems(err)
-		}
-		if err := (view{cmd.OutOrStdout(), formatText}).fleetPlans(plans); err != nil {
-			return err
-		}
+	if _, refused := errors.AsType[*remote.RefusedError](err); refused && st.several {
+		err = c.orOlder(ctx, withProblems(err))
 	}
-	return nil
+	return r, withProblems(err)
 }
 
-// isRefusal says that the state does not allow it, now.
-func isRefusal(err error) bool {
-	refused, ok := errors.AsType[*remote.RefusedError](err)
-	return ok && refused.IsAboutState()
-}
-
-// afterSteps says what was done before an error.
-func afterSteps(done []string, revision string, err error) error {
-	err = withProblems(err)
-	if len(done) == 0 {
+// orOlder adds to a refusal that a controller of another version may not know several pools
+// or nodes in one change.
+func (c *controller) orOlder(ctx context.Context, err error) error {
+	var version string
+	asked := c.call(ctx, 0, func(ctx context.Context) error {
+		fleet, err := c.Fleet.GetFleet(ctx, &ktrdrv1.GetFleetRequest{})
+		version = fleet.GetVersion()
+		return err
+	})
+	if asked != nil || version == api.Version {
 		return err
 	}
-	return fmt.Errorf("%w\n  done before that, as revision %s: %s", err, short(revision), listed(done))
+	return fmt.Errorf("%w\n  Nothing was changed. The controller is version %s, this ktrdrctl %s: when it is older it knows one pool and one node at a time;\n  write one command for each then", err, oneLine(version), api.Version)
+}
+
+// dryRun shows what a step changes in the repository and what the nodes would do.
+func (c *controller) dryRun(cmd *cobra.Command, f *changeFlags, st step) error {
+	r, err := c.apply(cmd.Context(), st)
+	if err != nil {
+		return err
+	}
+	if err := (printer{cmd.OutOrStdout(), f.quiet}).announce(r, f); err != nil {
+		return err
+	}
+	if len(r.GetNodes()) == 0 || f.quiet {
+		return nil
+	}
+	st.plan.Nodes = r.GetNodes()
+	plans, err := c.planFleet(cmd.Context(), st.plan)
+	if err != nil {
+		return withProblems(err)
+	}
+	return (view{cmd.OutOrStdout(), formatText}).fleetPlans(plans)
 }
 
 // await follows a rollout to its end; of revision "" the newest one.

@@ -15,7 +15,7 @@ func (s *session) deployCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deploy STACK [SERVICE|NODE]… [--tag TAG]",
 		Short: "Bring an image tag to a stack, or deploy it again",
-		Long: "Sets the image tag of a stack, of some of its services or on some nodes, as a commit in your name, and\n" +
+		Long: "Sets the image tag of a stack, of some of its services or on some nodes, as one commit in your name, and\n" +
 			"shows the rollout until it has ended. Without --tag the newest revision is deployed again: what failed is\n" +
 			"tried anew. A word behind the stack is a service of it or a node, whichever the fleet has.\n" +
 			"^C leaves the rollout going.",
@@ -37,7 +37,7 @@ ktrdrctl deploy workers b`,
 			if err != nil {
 				return err
 			}
-			return c.change(cmd, f, c.deploySteps(t, *tag, f))
+			return c.change(cmd, f, c.deployStep(t, *tag, f))
 		},
 		agent: func(cmd *cobra.Command, c *client, args []string) error {
 			return s.deployByRepo(cmd, c, f, aim{stack: args[0], services: slices.Concat(*services, args[1:]), nodes: *nodes}, *tag)
@@ -104,24 +104,15 @@ func (t *aim) sort(d *document, words []string) error {
 	return nil
 }
 
-// deploySteps are one request for each node, or one for all.
-func (c *controller) deploySteps(t aim, tag string, f *changeFlags) []step {
-	nodes := t.nodes
-	if len(nodes) == 0 {
-		nodes = []string{""}
+// deployStep is one request: several nodes have commas between them, which older controllers
+// refuse.
+func (c *controller) deployStep(t aim, tag string, f *changeFlags) step {
+	req := &ktrdrv1.DeployRequest{Stack: t.stack, Services: t.services, Node: strings.Join(t.nodes, ","), Tag: tag, DryRun: f.dryRun, Why: f.why}
+	return step{
+		several: len(t.nodes) > 1,
+		do:      func(ctx context.Context) (*ktrdrv1.ChangeResponse, error) { return c.Fleet.Deploy(ctx, req) },
+		plan:    &ktrdrv1.PlanFleetRequest{What: &ktrdrv1.PlanFleetRequest_Deploy{Deploy: req}},
 	}
-	var steps []step
-	for _, node := range nodes {
-		req := &ktrdrv1.DeployRequest{Stack: t.stack, Services: t.services, Node: node, Tag: tag, DryRun: f.dryRun, Why: f.why}
-		steps = append(steps, step{
-			name: strings.TrimSpace(t.stack + " " + node),
-			do: func(ctx context.Context) (*ktrdrv1.ChangeResponse, error) {
-				return c.Fleet.Deploy(ctx, req)
-			},
-			plan: &ktrdrv1.PlanFleetRequest{What: &ktrdrv1.PlanFleetRequest_Deploy{Deploy: req}},
-		})
-	}
-	return steps
 }
 
 func (s *session) rollbackCommand() *cobra.Command {
@@ -140,13 +131,10 @@ ktrdrctl rollback --dry-run`,
 	cmd.RunE = s.run(sides{
 		fleet: func(cmd *cobra.Command, c *controller, args []string) error {
 			req := &ktrdrv1.RollbackRequest{Revision: first(args), DryRun: f.dryRun, Why: f.why}
-			return c.change(cmd, f, []step{{
-				name: "rollback",
-				do: func(ctx context.Context) (*ktrdrv1.ChangeResponse, error) {
-					return c.Fleet.Rollback(ctx, req)
-				},
+			return c.change(cmd, f, step{
+				do:   func(ctx context.Context) (*ktrdrv1.ChangeResponse, error) { return c.Fleet.Rollback(ctx, req) },
 				plan: &ktrdrv1.PlanFleetRequest{What: &ktrdrv1.PlanFleetRequest_Rollback{Rollback: req}},
-			}})
+			})
 		},
 		agent: func(cmd *cobra.Command, c *client, args []string) error {
 			return s.rollbackByRepo(cmd, c, f, first(args))

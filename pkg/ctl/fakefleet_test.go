@@ -97,7 +97,7 @@ func (f *fakeFleet) admit(ctx context.Context, method string) error {
 	switch {
 	case !strings.HasSuffix(token, ".planted-secret"):
 		return status.Error(codes.Unauthenticated, "the token is not known")
-	case role == "viewer" && slices.Contains([]string{"Scale", "Deploy", "Rollback", "Hold", "CreateOperator", "ListAudit"}, method):
+	case role == "viewer" && slices.Contains([]string{"Scale", "PlanTree", "Deploy", "Rollback", "Hold", "CreateOperator", "ListAudit"}, method):
 		return status.Error(codes.PermissionDenied, method+" takes the role operator, viewer has viewer")
 	}
 	return f.refusal(method)

@@ -3,9 +3,7 @@ package ctl_test
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -50,12 +48,15 @@ func (f *fakeFleet) changes(dry bool, summary string) (*ktrdrv1.ChangeResponse, 
 }
 
 func (f *fakeFleet) Scale(_ context.Context, req *ktrdrv1.ScaleRequest) (*ktrdrv1.ChangeResponse, error) {
-	if req.GetNode() == "c" {
+	if req.GetNode() == "c" || len(req.GetSizes()) > 4 {
 		st, _ := status.New(codes.FailedPrecondition, "the state would be invalid").WithDetails(&ktrdrv1.Refusal{
 			Reason:   "DesiredStateInvalid",
 			Problems: []*ktrdrv1.Problem{{File: "nodes/c.yaml", Line: 7, Column: 5, Path: "spec.capacity.memory", Message: "14G are wanted, node c has 6G"}},
 		})
 		return nil, st.Err()
+	}
+	if len(req.GetSizes()) > 0 {
+		return f.changes(req.GetDryRun(), fmt.Sprintf("scale %d pools", len(req.GetSizes())))
 	}
 	return f.changes(req.GetDryRun(), fmt.Sprintf("scale %s on %s to %d", req.GetPool(), req.GetNode(), req.GetCount()))
 }
@@ -76,27 +77,6 @@ func (f *fakeFleet) PlanFleet(req *ktrdrv1.PlanFleetRequest, s grpc.ServerStream
 		return err
 	}
 	return s.Send(&ktrdrv1.NodePlan{Node: "b", Plan: &ktrdrv1.PlanResult{Plans: []*ktrdrv1.StackPlan{plans.ToProto(corePlan(progressing))}}})
-}
-
-func (f *fakeFleet) Validate(s grpc.ClientStreamingServer[ktrdrv1.TreeChunk, ktrdrv1.ValidateResponse]) error {
-	size := 0
-	for {
-		chunk, err := s.Recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		size += len(chunk.GetContent())
-	}
-	r := &ktrdrv1.ValidateResponse{Warnings: []*ktrdrv1.Problem{{File: "fleet.yaml", Line: 1, Column: 1, Message: fmt.Sprintf("%t", size > 1000)}}}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.refuse["valid"] != nil {
-		r.Problems = []*ktrdrv1.Problem{{File: "nodes/b.yaml", Line: 5, Column: 3, Path: "spec.stacks", Message: f.refuse["valid"].Error()}}
-	}
-	return s.SendAndClose(r)
 }
 
 func (f *fakeFleet) Diff(_ context.Context, req *ktrdrv1.DiffRequest) (*ktrdrv1.DiffResponse, error) {

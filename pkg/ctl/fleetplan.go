@@ -54,6 +54,11 @@ func (c *controller) planCommand(cmd *cobra.Command, choice planChoice) error {
 	if err != nil {
 		return withProblems(err)
 	}
+	return choice.show(cmd, found)
+}
+
+// show prints plans, of one stack when that was chosen, and says what they come to.
+func (choice planChoice) show(cmd *cobra.Command, found []nodePlan) error {
 	if choice.stack != "" {
 		for i := range found {
 			found[i].Plans = slices.DeleteFunc(found[i].Plans, func(p *plan.Plan) bool { return p.Stack != choice.stack })
@@ -63,6 +68,7 @@ func (c *controller) planCommand(cmd *cobra.Command, choice planChoice) error {
 			return fmt.Errorf("no node has a stack %q", choice.stack)
 		}
 	}
+	slices.SortFunc(found, func(a, b nodePlan) int { return cmp.Compare(a.Node, b.Node) })
 	if err := (view{cmd.OutOrStdout(), choice.format}).fleetPlans(found); err != nil {
 		return err
 	}
@@ -86,20 +92,24 @@ func (c *controller) planFleet(ctx context.Context, req *ktrdrv1.PlanFleetReques
 		if err != nil {
 			return nil, c.Explain(ctx, err)
 		}
-		n := nodePlan{
-			Node: answer.GetNode(), Plans: []*plan.Plan{}, Problems: each(answer.GetPlan().GetProblems(), toProblem),
-		}
-		for _, p := range answer.GetPlan().GetPlans() {
-			n.Plans = append(n.Plans, plans.FromProto(p))
-		}
-		if answer.GetCondition() != nil {
-			condition := wire.ConditionFromProto(answer.GetCondition())
-			n.Condition = &condition
-		}
-		found = append(found, n)
+		found = append(found, toNodePlan(answer))
 	}
 	slices.SortFunc(found, func(a, b nodePlan) int { return cmp.Compare(a.Node, b.Node) })
 	return found, nil
+}
+
+func toNodePlan(answer *ktrdrv1.NodePlan) nodePlan {
+	n := nodePlan{
+		Node: answer.GetNode(), Plans: []*plan.Plan{}, Problems: each(answer.GetPlan().GetProblems(), toProblem),
+	}
+	for _, p := range answer.GetPlan().GetPlans() {
+		n.Plans = append(n.Plans, plans.FromProto(p))
+	}
+	if answer.GetCondition() != nil {
+		condition := wire.ConditionFromProto(answer.GetCondition())
+		n.Condition = &condition
+	}
+	return n
 }
 
 func fleetPlanVerdict(found []nodePlan) error {
@@ -157,49 +167,4 @@ func (n *nodePlan) text() string {
 		}
 	}
 	return strings.Join(lines, "\n")
-}
-
-// uploadChunk is the size of the parts of an archive.
-const uploadChunk = 256 << 10
-
-// checkFolder sends a folder to be checked as a push would be.
-func (c *controller) checkFolder(cmd *cobra.Command, dir string) error {
-	archive, err := pack(cmd.Context(), dir)
-	if err != nil {
-		return err
-	}
-	var answer *ktrdrv1.ValidateResponse
-	err = c.call(cmd.Context(), uploadPatience, func(ctx context.Context) (err error) {
-		answer, err = c.upload(ctx, archive)
-		return err
-	})
-	if err != nil {
-		return withProblems(err)
-	}
-	for _, w := range plans.ProblemsFromProto(answer.GetWarnings()) {
-		printProblem(cmd.OutOrStdout(), dir, w, "warning: ")
-	}
-	problems := plans.ProblemsFromProto(answer.GetProblems())
-	for _, p := range problems {
-		printProblem(cmd.OutOrStdout(), dir, p, "")
-	}
-	if len(problems) > 0 {
-		return fmt.Errorf("%s: %s: a push of it would be refused", dir, counted(len(problems), "problem"))
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s would be accepted by the controller\n"+
-		"What nodes would do: push it and look at ktrdrctl plan --revision, or ask one node: ktrdrctl --agent … plan %s\n", dir, dir)
-	return err
-}
-
-func (c *controller) upload(ctx context.Context, archive []byte) (*ktrdrv1.ValidateResponse, error) {
-	stream, err := c.Fleet.Validate(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for part := range slices.Chunk(archive, uploadChunk) {
-		if err := stream.Send(&ktrdrv1.TreeChunk{Content: part}); err != nil {
-			break // CloseAndRecv has the reason
-		}
-	}
-	return stream.CloseAndRecv()
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"ktrdr.io/fleet/pkg/api"
@@ -63,7 +65,12 @@ func (f *fakeFleet) play(scene string, now time.Time) error {
 			f.fleet.Conditions = []*ktrdrv1.Condition{{Type: "Degraded", Status: true, Reason: "SourceUnreachable", Message: "the remote does not answer"}}
 		case "ambiguous": // a node that is called like a service
 			f.fleet.Nodes = append(f.fleet.Nodes, node("backend", nil))
+		case "older": // one that does not know how to plan a folder
+			f.refuse["PlanTree"] = status.Error(codes.Unimplemented, "unknown method PlanTree")
+		case "old-scale":
+			f.fleet.Version = "v0.0.1"
 		case "invalid":
+			delete(f.refuse, "PlanTree")
 			f.refuse["valid"] = errors.New("no such stack")
 		case "rollout-running", "rollout-succeeded", "rollout-failed", "rollout-replaced", "rollout-unreachable", "rollout-progress":
 			f.rollout = rolloutScene(map[string]string{

@@ -3,6 +3,7 @@ package ctl
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -15,17 +16,22 @@ import (
 
 func (s *session) diffCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "diff [FROM [TO]]",
-		Short: "How two revisions differ",
-		Long:  "Compares two revisions of the repository. Without TO it is the head, without FROM what the fleet runs now.",
+		Use:   "diff [FROM [TO] | DIR]",
+		Short: "How two revisions differ, or what a push of a folder would change",
+		Long: "Compares two revisions of the repository. Without TO it is the head, without FROM what the fleet runs now.\n" +
+			"With a folder, shows what a push of it would change of the head, and which nodes that reaches.",
 		Example: `ktrdrctl diff
 ktrdrctl diff 3f2a9c1
-ktrdrctl diff 3f2a9c1 9b01d44`,
+ktrdrctl diff 3f2a9c1 9b01d44
+ktrdrctl diff ./desired-state`,
 		Args:              cobra.MaximumNArgs(2),
 		ValidArgsFunction: s.complete(completeRevision, nil),
 	}
 	cmd.RunE = s.run(sides{
 		fleet: func(cmd *cobra.Command, c *controller, args []string) error {
+			if len(args) == 1 && isFolder(args[0]) {
+				return c.diffFolder(cmd, args[0])
+			}
 			req := &ktrdrv1.DiffRequest{From: first(args)}
 			if len(args) > 1 {
 				req.To = args[1]
@@ -38,19 +44,23 @@ ktrdrctl diff 3f2a9c1 9b01d44`,
 			if err != nil {
 				return err
 			}
-			text := diffText(r.GetDiff())
-			if text == "" {
-				text = "no difference"
-			}
-			if r.GetTruncated() {
-				text += "\n" + busy("… the rest was left out: compare in a clone with git diff")
-			}
-			_, err = lipgloss.Fprintln(cmd.OutOrStdout(), text)
-			return err
+			return printDiff(cmd.OutOrStdout(), r.GetDiff(), r.GetTruncated())
 		},
 		instead: "git diff in a clone of the repository.",
 	})
 	return cmd
+}
+
+func printDiff(out io.Writer, diff string, truncated bool) error { //nolint:revive // a field of the answer
+	text := diffText(diff)
+	if text == "" {
+		text = "no difference"
+	}
+	if truncated {
+		text += "\n" + busy("… the rest was left out: compare in a clone with git diff")
+	}
+	_, err := lipgloss.Fprintln(out, text)
+	return err
 }
 
 // diffText colours a unified diff.

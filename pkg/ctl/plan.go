@@ -15,15 +15,16 @@ import (
 func (s *session) planCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan [DIR]",
-		Short: "What the nodes are about to do, or whether a folder can be pushed",
-		Long: "Without DIR, shows what each node has left to do for the newest revision, or for --revision. With DIR:\n" +
-			"a single agent is sent that desired-state folder and says what it would do with it on its live engine;\n" +
-			"a controller checks the folder as it checks a push. Nothing is changed.\n" +
+		Short: "What the nodes are about to do, or would do with a folder",
+		Long: "Without DIR, shows what each node has left to do for the newest revision, or for --revision. With DIR, that\n" +
+			"desired-state folder is sent to the controller, which checks it as it checks a push and asks each connected\n" +
+			"node, or to the one agent: they say what they would do with it on their live engines. Nothing is changed.\n" +
 			"Ends with 0 when there is nothing to do, with 2 when there is.",
 		Example: `ktrdrctl plan
 ktrdrctl plan --node b --stack workers
 ktrdrctl plan --revision 3f2a9c1
 ktrdrctl plan ./desired-state
+ktrdrctl plan ./desired-state --node b
 ktrdrctl scale backtest=3 node=b --dry-run`,
 		Args: cobra.MaximumNArgs(1),
 	}
@@ -36,10 +37,14 @@ ktrdrctl scale backtest=3 node=b --dry-run`,
 	s.completeFlag(cmd, "revision", completeRevision)
 	cmd.RunE = s.run(sides{
 		fleet: func(cmd *cobra.Command, c *controller, args []string) error {
-			if len(args) > 0 {
-				return c.checkFolder(cmd, args[0])
+			choice := planChoice{nodes: *nodes, stack: *stack, revision: *revision, format: *format}
+			switch {
+			case len(args) > 0 && *revision != "":
+				return errors.New("--revision and a folder: write one of them")
+			case len(args) > 0:
+				return c.planFolder(cmd, args[0], choice)
 			}
-			return c.planCommand(cmd, planChoice{nodes: *nodes, stack: *stack, revision: *revision, format: *format})
+			return c.planCommand(cmd, choice)
 		},
 		agent: func(cmd *cobra.Command, c *client, args []string) error {
 			if *revision != "" || len(*nodes) > 0 {

@@ -13,22 +13,22 @@ import (
 	"ktrdr.io/fleet/pkg/desired/edit"
 )
 
-func (s *session) scaleByRepo(cmd *cobra.Command, c *client, f *changeFlags, pools []poolScale, node string) error {
-	return s.changeClone(cmd, c, f, func(repo *clone) (edited, error) {
-		words := make([]string, 0, len(pools))
-		done := edited{}
-		for _, p := range pools {
-			words = append(words, p.String())
-			r, err := edit.SetScale(repo.dir, edit.Scale{Node: node, Pool: p.pool, Size: int(p.count)})
-			if err == nil {
-				err = repo.take(r, &done)
-			}
-			if err != nil {
-				return done, err
-			}
+func (s *session) scaleByRepo(cmd *cobra.Command, c *client, f *changeFlags, pools []poolScale, nodes []string) error {
+	var words []string
+	var scales []edit.Scale
+	for _, p := range pools {
+		words = append(words, p.String())
+		for _, node := range nodes {
+			scales = append(scales, edit.Scale{Node: node, Pool: p.pool, Size: int(p.count)})
 		}
-		done.subject = "scale " + strings.Join(words, " ") + " on " + node
-		return done, nil
+	}
+	return s.changeClone(cmd, c, f, func(repo *clone) (edited, error) {
+		done := edited{subject: "scale " + strings.Join(words, " ") + " on " + strings.Join(nodes, ", ")}
+		r, err := edit.SetScale(repo.dir, scales...)
+		if err == nil {
+			err = repo.take(r, &done)
+		}
+		return done, err
 	})
 }
 
@@ -50,22 +50,13 @@ func (s *session) deployByRepo(cmd *cobra.Command, c *client, f *changeFlags, t 
 			t.services = append(t.services, word)
 		}
 	}
-	nodes := t.nodes
-	if len(nodes) == 0 {
-		nodes = []string{""}
-	}
 	return s.changeClone(cmd, c, f, func(repo *clone) (edited, error) {
 		done := edited{subject: strings.Join(slices.Concat([]string{"deploy", t.stack}, t.services, t.nodes, []string{tag}), " ")}
-		for _, node := range nodes {
-			r, err := edit.SetTag(repo.dir, edit.Target{Stack: t.stack, Services: t.services, Node: node, Along: true}, tag)
-			if err == nil {
-				err = repo.take(r, &done)
-			}
-			if err != nil {
-				return done, err
-			}
+		r, err := edit.SetTag(repo.dir, edit.Target{Stack: t.stack, Services: t.services, Nodes: t.nodes, Along: true}, tag)
+		if err == nil {
+			err = repo.take(r, &done)
 		}
-		return done, nil
+		return done, err
 	})
 }
 

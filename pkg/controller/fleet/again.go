@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -43,11 +44,14 @@ func (s *Service) again(ctx context.Context, r *ktrdrv1.DeployRequest) (*ktrdrv1
 	return answer, nil
 }
 
-func nodeList(node string) []string {
-	if node == "" {
+// nodeList are the nodes of a request: names with commas between them.
+func nodeList(names string) []string {
+	if names == "" {
 		return nil
 	}
-	return []string{node}
+	list := strings.Split(names, ",")
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // Again starts another rollout of the head, of which the named nodes are part even if their

@@ -3,7 +3,6 @@ package fleet
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -30,24 +29,64 @@ type command struct {
 	dryRun bool
 }
 
-func scaling(r *ktrdrv1.ScaleRequest) command {
+func scaling(r *ktrdrv1.ScaleRequest) (command, error) {
+	scales, err := scalesOf(r)
 	return command{why: r.GetWhy(), dryRun: r.GetDryRun(), edit: func(root string) (edit.Result, error) {
-		return edit.SetScale(root, edit.Scale{Node: r.GetNode(), Pool: r.GetPool(), Size: int(r.GetCount())})
-	}}
+		return edit.SetScale(root, scales...)
+	}}, err
 }
+
+// scalesOf are the wishes of a request in one of its two forms.
+func scalesOf(r *ktrdrv1.ScaleRequest) ([]edit.Scale, error) {
+	sizes := r.GetSizes()
+	switch {
+	case len(sizes) == 0:
+		sizes = []*ktrdrv1.PoolSize{{Pool: r.GetPool(), Node: r.GetNode(), Count: r.GetCount()}}
+	case len(sizes) > maxSizes:
+		return nil, status.Errorf(codes.InvalidArgument, "scale: more than %d sizes in one change", maxSizes)
+	case r.GetPool() != "" || r.GetNode() != "" || r.GetCount() != 0:
+		return nil, status.Error(codes.InvalidArgument, "scale: write sizes, or pool, node and count")
+	}
+	var out []edit.Scale
+	for _, size := range sizes {
+		s := edit.Scale{Node: size.GetNode(), Pool: size.GetPool(), Size: int(size.GetCount())}
+		if s.Size < 0 {
+			return nil, status.Errorf(codes.InvalidArgument, "scale pool %.80q: %d is negative", s.Pool, s.Size)
+		}
+		if slices.ContainsFunc(out, func(o edit.Scale) bool { return o.Node == s.Node && o.Pool == s.Pool }) {
+			return nil, status.Errorf(codes.InvalidArgument, "scale pool %.80q of node %.80q: it is there twice", s.Pool, s.Node)
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// maxSizes bounds one change.
+const maxSizes = 200
 
 func deploying(r *ktrdrv1.DeployRequest) command {
 	return command{why: r.GetWhy(), dryRun: r.GetDryRun(), edit: func(root string) (edit.Result, error) {
-		return edit.SetTag(root, edit.Target{Stack: r.GetStack(), Services: r.GetServices(), Node: r.GetNode(), Along: true}, r.GetTag())
+		return edit.SetTag(root, edit.Target{Stack: r.GetStack(), Services: r.GetServices(), Nodes: nodeList(r.GetNode()), Along: true}, r.GetTag())
 	}}
 }
 
-// Scale sets the number of slots of a pool on a node.
+// Scale sets the number of slots of a pool on a node, or of several.
 func (s *Service) Scale(ctx context.Context, r *ktrdrv1.ScaleRequest) (*ktrdrv1.ChangeResponse, error) {
-	if r.GetCount() < 0 {
-		return nil, status.Errorf(codes.InvalidArgument, "scale pool %.80q: %d is negative", r.GetPool(), r.GetCount())
+	doing := "scale pool " + cut(r.GetPool(), 80) + " of node " + cut(r.GetNode(), 80)
+	if sizes := r.GetSizes(); len(sizes) > 0 {
+		var words []string
+		for _, size := range sizes[:min(len(sizes), maxSizes)] {
+			words = append(words, fmt.Sprintf("%.80s=%d on %.80s", size.GetPool(), size.GetCount(), size.GetNode()))
+		}
+		text := strings.Join(words, ", ")
+		access.Note(ctx, text, "")
+		doing = "scale " + cut(text, 200)
 	}
-	return s.change(ctx, "scale pool "+cut(r.GetPool(), 80)+" of node "+cut(r.GetNode(), 80), scaling(r))
+	c, err := scaling(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.change(ctx, doing, c)
 }
 
 // Deploy sets the image tag of a stack's services; without a tag it rolls the head out again.
@@ -219,73 +258,3 @@ func (s *Service) rehearse(ctx context.Context, c command) (*ktrdrv1.ChangeRespo
 	answer.Revision, answer.Warnings = "", append(problemsToProto(warnings), notes...)
 	return answer, nil
 }
-
-func summaries(r edit.Result) []string {
-	var out []string
-	for _, e := range r.Edits {
-		out = append(out, e.Summary)
-	}
-	return out
-}
-
-// message is that of the commit: what changes, and why.
-func (c command) message(r edit.Result) string {
-	text := strings.Join(summaries(r), "; ")
-	if why := strings.TrimSpace(c.why); why != "" {
-		text += "\n\n" + why
-	}
-	return text
-}
-
-// done is the answer for a commit that is the head now.
-func (s *Service) done(ctx context.Context, made repo.Commit, summary []string) (*ktrdrv1.ChangeResponse, error) {
-	access.Note(ctx, "", "commit "+made.ID)
-	before := ""
-	if len(made.Parents) > 0 {
-		before = made.Parents[0]
-	}
-	answer, err := s.answer(ctx, before, made.ID, summary)
-	if err != nil {
-		return nil, fmt.Errorf("commit %s is accepted; tell what it changes: %w", made.ID, err)
-	}
-	answer.Warnings = problemsToProto(s.cfg.Gate.found(made.ID).warnings)
-	return answer, nil
-}
-
-// answer compares two commits.
-func (s *Service) answer(ctx context.Context, before, after string, summary []string) (*ktrdrv1.ChangeResponse, error) {
-	diff, err := s.cfg.Repo.Diff(ctx, before, after)
-	if err != nil {
-		return nil, err
-	}
-	nodes, err := s.touched(ctx, before, after)
-	if err != nil {
-		return nil, err
-	}
-	return &ktrdrv1.ChangeResponse{Revision: after, Summary: summary, Diff: strings.ToValidUTF8(diff.Text, "\ufffd"), Nodes: nodes}, nil
-}
-
-// touched are the nodes whose slice differs.
-func (s *Service) touched(ctx context.Context, before, after string) ([]string, error) {
-	var old map[string]string
-	if before != "" {
-		tree, err := s.cfg.Shelf.Tree(ctx, before)
-		if err != nil {
-			return nil, err
-		}
-		if old, err = tree.Digests(ctx); err != nil {
-			return nil, err
-		}
-	}
-	tree, err := s.cfg.Shelf.Tree(ctx, after)
-	if err != nil {
-		return nil, err
-	}
-	now, err := tree.Digests(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(now)), func(node string) bool { return old[node] == now[node] }), nil
-}
-
-func short(revision string) string { return revision[:min(len(revision), 12)] }

@@ -125,7 +125,7 @@ func newLab(t testing.TB) *lab {
 	must(t, err)
 	l.ledger = fleet.NewLedger(log)
 	driver := &fleet.Driver{Store: l.store, Session: l.session, Hub: l.hub, Shelf: shelf, Ledger: l.ledger, Grace: 500 * time.Millisecond, Log: log}
-	service := fleet.New(fleet.Config{Version: "test", Store: l.store, Hub: l.hub, Shelf: shelf, Ledger: l.ledger, Driver: driver, Log: log})
+	service := fleet.New(fleet.Config{Version: "test", Repo: stubRepo{lab: l}, Store: l.store, Hub: l.hub, Shelf: shelf, Ledger: l.ledger, Driver: driver, Log: log})
 
 	cert, err := l.authority.IssueServer(nil, []netip.Addr{netip.MustParseAddr("127.0.0.1")})
 	must(t, err)

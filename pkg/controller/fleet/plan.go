@@ -67,7 +67,10 @@ func (s *Service) plannedRevision(ctx context.Context, r *ktrdrv1.PlanFleetReque
 	var change command
 	switch what := r.GetWhat().(type) {
 	case *ktrdrv1.PlanFleetRequest_Scale:
-		change = scaling(what.Scale)
+		var err error
+		if change, err = scaling(what.Scale); err != nil {
+			return "", err
+		}
 	case *ktrdrv1.PlanFleetRequest_Deploy:
 		if what.Deploy.GetTag() != "" {
 			change = deploying(what.Deploy)

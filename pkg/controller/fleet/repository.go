@@ -27,10 +27,16 @@ type Changes interface {
 	Rollback(ctx context.Context, c repo.Change, rev string) (repo.Commit, error)
 }
 
+// Folders compares what is no commit.
+type Folders interface {
+	DiffFolder(ctx context.Context, base, dir string) (repo.Diff, error)
+}
+
 // Repository is what the service needs of pkg/controller/repo.
 type Repository interface {
 	History
 	Changes
+	Folders
 }
 
 // hold keeps a revision's tree on disk until release is called.

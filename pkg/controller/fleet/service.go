@@ -18,6 +18,7 @@ import (
 	"ktrdr.io/fleet/pkg/controller/slicing"
 	"ktrdr.io/fleet/pkg/controller/store"
 	"ktrdr.io/fleet/pkg/desired"
+	"ktrdr.io/fleet/pkg/desired/edit"
 	"ktrdr.io/fleet/pkg/wire"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
@@ -48,12 +49,13 @@ type Service struct {
 	mu       sync.Mutex
 	outlines map[string]*desired.Outline
 	uploads  chan struct{}
+	planning chan struct{}
 	inUse    map[string]int
 }
 
 // New makes a service.
 func New(cfg Config) *Service {
-	return &Service{cfg: cfg, outlines: map[string]*desired.Outline{}, uploads: make(chan struct{}, maxUploads), inUse: map[string]int{}}
+	return &Service{cfg: cfg, outlines: map[string]*desired.Outline{}, uploads: make(chan struct{}, maxUploads), planning: make(chan struct{}, maxTreePlans), inUse: map[string]int{}}
 }
 
 // GetFleet returns the state of all nodes, or of some.
@@ -195,6 +197,9 @@ func (s *Service) failed(ctx context.Context, doing string, err error) error {
 	}
 	if lines, ok := errors.AsType[*repo.Refusal](err); ok {
 		return refusedStatus(&refusal{Refusal: lines})
+	}
+	if nonsense, ok := errors.AsType[*edit.RequestError](err); ok {
+		return status.Errorf(codes.InvalidArgument, "%s: %s", doing, nonsense)
 	}
 	switch {
 	case errors.Is(err, repo.ErrUnknownRevision):

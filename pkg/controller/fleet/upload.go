@@ -10,11 +10,15 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"ktrdr.io/fleet/pkg/controller/repo"
+	"ktrdr.io/fleet/pkg/controller/slicing"
 	"ktrdr.io/fleet/pkg/source"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
@@ -25,57 +29,94 @@ const maxUploads = 4
 // errUpload tells of an archive that is refused as a whole.
 var errUpload = errors.New("the archive is refused")
 
-// Validate reports the problems of a state that was uploaded.
+// Validate reports the problems of a state that was uploaded, and what a push of it would
+// change.
 func (s *Service) Validate(in grpc.ClientStreamingServer[ktrdrv1.TreeChunk, ktrdrv1.ValidateResponse]) error {
+	ctx := in.Context()
+	content := func() ([]byte, error) {
+		chunk, err := in.Recv()
+		return chunk.GetContent(), err
+	}
+	return s.uploaded(ctx, "validate", content, func(dir string) error {
+		answer, err := s.validated(ctx, dir)
+		if err != nil {
+			return err
+		}
+		return in.SendAndClose(answer)
+	})
+}
+
+// uploaded unpacks an archive and calls use with its folder, which goes away after that.
+func (s *Service) uploaded(ctx context.Context, doing string, content func() ([]byte, error), use func(dir string) error) error {
 	select {
 	case s.uploads <- struct{}{}:
 		defer func() { <-s.uploads }()
 	default:
 		return status.Error(codes.ResourceExhausted, "too many uploads are looked at; try again")
 	}
-	ctx := in.Context()
 	dir, err := os.MkdirTemp("", "ktrdr-upload-")
 	if err != nil {
-		return s.failed(ctx, "validate", err)
+		return s.failed(ctx, doing, err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a folder of ours that nobody reads again
-	if err := unpack(dir, &chunks{receive: in.Recv}, source.Limits{MaxFiles: 10_000, MaxBytes: 64 << 20}); err != nil {
-		if errors.Is(err, errUpload) {
-			return status.Error(codes.InvalidArgument, err.Error())
-		}
-		return s.failed(ctx, "validate", err)
+	err = unpack(dir, &chunks{receive: content}, source.Limits{MaxFiles: 10_000, MaxBytes: 64 << 20})
+	if errors.Is(err, errUpload) {
+		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	answer, err := validated(ctx, dir)
+	if err == nil {
+		err = use(dir)
+	}
 	if err != nil {
-		return s.failed(ctx, "validate", err)
+		return s.failed(ctx, doing, err)
 	}
-	return in.SendAndClose(answer)
+	return nil
 }
 
-func validated(ctx context.Context, dir string) (*ktrdrv1.ValidateResponse, error) {
+func (s *Service) validated(ctx context.Context, dir string) (*ktrdrv1.ValidateResponse, error) {
 	warnings, err := check(ctx, source.Tree{Dir: dir}, nil)
 	out := &ktrdrv1.ValidateResponse{Warnings: problemsToProto(warnings)}
 	if refused, ok := errors.AsType[*refusal](err); ok {
 		out.Problems = problemsToProto(refused.problems)
 		return out, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	head := ""
+	switch commit, err := s.cfg.Repo.Head(ctx); {
+	case err == nil:
+		head = commit.ID
+	case !errors.Is(err, repo.ErrEmpty):
+		return nil, err
+	}
+	diff, err := s.cfg.Repo.DiffFolder(ctx, head, dir)
+	if err != nil {
+		return nil, err
+	}
+	out.Diff, out.Truncated = strings.ToValidUTF8(diff.Text, "\ufffd"), diff.Truncated
+	tree, err := slicing.Open(source.Tree{Dir: dir})
+	if err != nil {
+		return nil, err
+	}
+	defer tree.Close() //nolint:errcheck // a folder that was only read
+	out.Nodes, err = s.touchedBy(ctx, head, tree)
 	return out, err
 }
 
 // chunks is the upload as a reader.
 type chunks struct {
-	receive func() (*ktrdrv1.TreeChunk, error)
+	receive func() ([]byte, error)
 	rest    []byte
 }
 
 // Read implements io.Reader.
 func (c *chunks) Read(p []byte) (int, error) {
 	for len(c.rest) == 0 {
-		chunk, err := c.receive()
+		part, err := c.receive()
 		if err != nil {
 			return 0, err
 		}
-		if c.rest = chunk.GetContent(); len(c.rest) > maxTreeChunk {
+		if c.rest = part; len(c.rest) > maxTreeChunk {
 			return 0, fmt.Errorf("%w: a part has more than %d bytes", errUpload, maxTreeChunk)
 		}
 	}
@@ -128,6 +169,9 @@ func place(root *os.Root, header *tar.Header, content io.Reader) error {
 	}
 	if !filepath.IsLocal(name) {
 		return fmt.Errorf("%w: %.80q leaves the tree", errUpload, header.Name)
+	}
+	if slices.ContainsFunc(strings.Split(name, "/"), func(part string) bool { return strings.EqualFold(part, ".git") }) {
+		return fmt.Errorf("%w: %.80q is git's own and no part of a repository's tree", errUpload, header.Name)
 	}
 	if err := root.MkdirAll(path.Dir(name), 0o700); err != nil {
 		return fmt.Errorf("%w: %w", errUpload, err)

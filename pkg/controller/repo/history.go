@@ -91,12 +91,17 @@ func (o *objects) diff(ctx context.Context, a, b string) (Diff, error) {
 	} else if _, err := o.show(ctx, a); err != nil {
 		return Diff{}, err
 	}
+	return o.compare(ctx, a, b, nil)
+}
+
+// compare compares two commits or trees.
+func (o *objects) compare(ctx context.Context, a, b string, env []string) (Diff, error) {
 	out, err := o.do(ctx, run{
 		args: []string{
 			"diff", "--no-color", "--no-ext-diff", "--no-textconv", "--find-renames", "--src-prefix=a/", "--dst-prefix=b/",
 			"--end-of-options", a, b, "--",
 		},
-		max: o.limits.MaxDiffBytes,
+		env: env, max: o.limits.MaxDiffBytes,
 	})
 	if errors.Is(err, errTooMuch) {
 		return Diff{Text: string(out), Truncated: true}, nil

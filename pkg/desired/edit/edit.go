@@ -9,6 +9,15 @@ import (
 	"ktrdr.io/fleet/pkg/desired"
 )
 
+// RequestError tells of a change that makes no sense in any repository, such as one of a node
+// with a name that none can have.
+type RequestError struct{ text string }
+
+// Error says what is wrong.
+func (e *RequestError) Error() string { return e.text }
+
+func nonsense(format string, args ...any) error { return &RequestError{fmt.Sprintf(format, args...)} }
+
 // Edit is the change of one file.
 type Edit struct {
 	// Path is relative to the repository's root.

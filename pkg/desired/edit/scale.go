@@ -20,31 +20,37 @@ type Scale struct {
 	Size int
 }
 
-// SetScale writes spec.scale.<pool> of a node, and the ports of slots that a template with
-// nextPort did not have so far. Whether the pool holds so many slots and the
-// node has room for them is for desired.Validate to tell. The error is *desired.Error with
-// the place of what is in the way.
-func SetScale(root string, s Scale) (Result, error) {
+// SetScale writes spec.scale.<pool> of nodes, and the ports of slots that a template with
+// nextPort did not have so far. Whether the pools hold so many slots and the
+// nodes have room for all of them is for desired.Validate to tell. The error is *desired.Error
+// with the place of what is in the way.
+func SetScale(root string, scales ...Scale) (Result, error) {
 	w, err := open(root)
 	if err != nil {
 		return Result{}, err
 	}
 	defer w.root.Close() //nolint:errcheck // a folder that was only read
+	for _, s := range scales {
+		if err := w.setScale(s); err != nil {
+			return Result{}, err
+		}
+	}
+	return w.result(), nil
+}
+
+func (w *workspace) setScale(s Scale) error {
 	f, spec, err := w.node(s.Node)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
 	if err := w.checkPool(f, spec, s); err != nil {
-		return Result{}, err
+		return err
 	}
 	stacks := stacksOf(spec)
 	if err := w.scale(f, spec, s); err != nil {
-		return Result{}, err
+		return err
 	}
-	if err := w.grow(stacks, s); err != nil {
-		return Result{}, err
-	}
-	return w.result(), nil
+	return w.grow(stacks, s)
 }
 
 func (w *workspace) scale(f *file, spec *yaml.Node, s Scale) error {
@@ -69,7 +75,7 @@ func (w *workspace) scale(f *file, spec *yaml.Node, s Scale) error {
 // node returns a node's file and its spec.
 func (w *workspace) node(name string) (*file, *yaml.Node, error) {
 	if !dnsLabel.MatchString(name) {
-		return nil, nil, fmt.Errorf("edit desired state: %q is not the name of a node", name)
+		return nil, nil, nonsense("%.80q is not the name of a node", name)
 	}
 	return w.spec("nodes/" + name + ".yaml")
 }
@@ -77,7 +83,7 @@ func (w *workspace) node(name string) (*file, *yaml.Node, error) {
 // stack returns a stack's file and its spec.
 func (w *workspace) stack(name string) (*file, *yaml.Node, error) {
 	if !dnsLabel.MatchString(name) {
-		return nil, nil, fmt.Errorf("edit desired state: %q is not the name of a stack", name)
+		return nil, nil, nonsense("%.80q is not the name of a stack", name)
 	}
 	return w.spec("stacks/" + name + "/stack.yaml")
 }

@@ -24,26 +24,27 @@ func (s scope) values() *yaml.Node { return child(s.owner(s.file.top), "variable
 func specOf(top *yaml.Node) *yaml.Node { return child(top, "spec") }
 
 // scopes are where variables of a target come from, the strongest last.
-func (w *workspace) scopes(target Target) ([]scope, error) {
+// Of node "" there are only those of all nodes.
+func (w *workspace) scopes(name, on string) ([]scope, error) {
 	fleet, err := w.load("fleet.yaml")
 	if err != nil {
 		return nil, err
 	}
-	stack, _, err := w.stack(target.Stack)
+	stack, _, err := w.stack(name)
 	if err != nil {
 		return nil, err
 	}
 	all := []scope{{fleet, specOf}, {stack, specOf}}
-	if target.Node == "" {
+	if on == "" {
 		return all, nil
 	}
-	node, spec, err := w.node(target.Node)
+	node, spec, err := w.node(on)
 	if err != nil {
 		return nil, err
 	}
-	i := slices.Index(stacksOf(spec), target.Stack)
+	i := slices.Index(stacksOf(spec), name)
 	if i < 0 {
-		return nil, fail(node.at(spec), "node %s does not run stack %s: it runs %s", target.Node, target.Stack, strings.Join(stacksOf(spec), ", "))
+		return nil, fail(node.at(spec), "node %s does not run stack %s: it runs %s", on, name, strings.Join(stacksOf(spec), ", "))
 	}
 	placed := func(top *yaml.Node) *yaml.Node { return child(specOf(top), "stacks").Content[i] }
 	return append(all, scope{node, specOf}, scope{node, placed}), nil
@@ -62,7 +63,7 @@ func (d *deploy) lookup(name string) (string, bool) {
 // set writes the variable of a site where it counts for the target, and nowhere else.
 func (d *deploy) set(s *site, summary string) ([]desired.Problem, error) {
 	into := d.scopes[1]
-	if d.target.Node != "" {
+	if d.on != "" {
 		alone, err := d.nodeVariable(s.variable)
 		if err != nil {
 			return nil, err
@@ -75,7 +76,7 @@ func (d *deploy) set(s *site, summary string) ([]desired.Problem, error) {
 	if err := into.set(s.variable, s.value, summary); err != nil {
 		return nil, err
 	}
-	if d.target.Node != "" {
+	if d.on != "" {
 		return nil, nil
 	}
 	return d.overrides(s.variable)

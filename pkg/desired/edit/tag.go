@@ -16,8 +16,8 @@ type Target struct {
 	// Services are names of services of the stack. None means all services whose tag is made
 	// by a variable, which must be one and the same.
 	Services []string
-	// Node limits the change to one node: the variable is set there. Empty means all nodes.
-	Node string
+	// Nodes limits the change to some nodes: the variable is set there. Empty means all nodes.
+	Nodes []string
 	// Along lets services that were not named change too when they run the very same image
 	// as one that was. Without it they are refused, as are all others that share the variable.
 	Along bool
@@ -33,22 +33,41 @@ type Target struct {
 // the tag. Whether the tag exists is not asked.
 func SetTag(root string, target Target, tag string) (Result, error) {
 	if !tagName.MatchString(tag) {
-		return Result{}, fmt.Errorf("deploy stack %s: %q is not a tag: letters, digits, _ . and - only, at most 128", target.Stack, tag)
+		return Result{}, nonsense("%.200q is not a tag: letters, digits, _ . and - only, at most 128", tag)
 	}
 	w, err := open(root)
 	if err != nil {
 		return Result{}, err
 	}
 	defer w.root.Close() //nolint:errcheck // a folder that was only read
-	m, err := w.model(target.Stack)
-	if err != nil {
-		return Result{}, err
+	nodes := target.Nodes
+	if len(nodes) == 0 {
+		nodes = []string{""}
 	}
-	d := &deploy{workspace: w, model: m, target: target, tag: tag}
-	if d.scopes, err = w.scopes(target); err != nil {
-		return Result{}, err
+	var out Result
+	for _, node := range nodes {
+		// Each one anew: edits before may have moved lines.
+		m, err := w.model(target.Stack)
+		if err != nil {
+			return Result{}, err
+		}
+		d := &deploy{workspace: w, model: m, target: target, on: node, tag: tag}
+		if d.scopes, err = w.scopes(target.Stack, node); err != nil {
+			return Result{}, err
+		}
+		services, notes, err := d.run()
+		if err != nil {
+			return Result{}, err
+		}
+		out.Services, out.Notes = append(out.Services, services...), append(out.Notes, notes...)
 	}
-	return d.run()
+	changed := w.result()
+	if out.Edits = changed.Edits; len(out.Edits) == 0 {
+		out.Services = nil
+	}
+	slices.Sort(out.Services)
+	out.Services = slices.Compact(out.Services)
+	return out, nil
 }
 
 type deploy struct {
@@ -56,6 +75,7 @@ type deploy struct {
 
 	model  *model
 	target Target
+	on     string // a node; empty for all
 	tag    string
 	scopes []scope
 }
@@ -68,34 +88,28 @@ type site struct {
 	services []string // asked for
 }
 
-func (d *deploy) run() (Result, error) {
+// run makes the edits and returns the services that change.
+func (d *deploy) run() ([]string, []desired.Problem, error) {
 	sites, err := d.sites()
 	if err != nil {
-		return Result{}, err
+		return nil, nil, err
 	}
-	changed := map[string]bool{}
+	var changed []string
 	var notes []desired.Problem
 	for _, key := range slices.Sorted(maps.Keys(sites)) {
 		s := sites[key]
 		services, err := d.affected(s)
 		if err != nil {
-			return Result{}, err
+			return nil, nil, err
 		}
-		for _, name := range services {
-			changed[name] = true
-		}
+		changed = append(changed, services...)
 		more, err := d.apply(s, services)
 		if err != nil {
-			return Result{}, err
+			return nil, nil, err
 		}
 		notes = append(notes, more...)
 	}
-	out := d.result()
-	out.Notes = notes
-	if len(out.Edits) > 0 {
-		out.Services = slices.Sorted(maps.Keys(changed))
-	}
-	return out, nil
+	return changed, notes, nil
 }
 
 // sites finds what makes the tags of the services that were asked for.
@@ -252,7 +266,7 @@ func (d *deploy) apply(s *site, services []string) ([]desired.Problem, error) {
 	if s.variable != "" {
 		return d.set(s, "deploy "+what)
 	}
-	if d.target.Node != "" {
+	if d.on != "" {
 		return nil, fail(s.image.at, "the tag of %s is written here for all nodes: write ${IMAGE_TAG} in its place and set the variable in stacks/%s/stack.yaml",
 			strings.Join(s.services, ", "), d.target.Stack)
 	}

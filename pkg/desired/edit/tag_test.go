@@ -90,7 +90,7 @@ func TestDeployBackend(t *testing.T) {
 
 func TestDeployOneNode(t *testing.T) {
 	root := sample(t)
-	got, err := edit.SetTag(root, edit.Target{Stack: "workers", Node: "b"}, tag)
+	got, err := edit.SetTag(root, edit.Target{Stack: "workers", Nodes: []string{"b"}}, tag)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestDeployOneNode(t *testing.T) {
 			t.Errorf("node %s runs %s, want tag %s", node, got, want)
 		}
 	}
-	again, err := edit.SetTag(root, edit.Target{Stack: "workers", Node: "b"}, tag)
+	again, err := edit.SetTag(root, edit.Target{Stack: "workers", Nodes: []string{"b"}}, tag)
 	if err != nil || len(again.Edits) > 0 || len(again.Services) > 0 {
 		t.Errorf("the same tag again: %v %+v", err, again)
 	}
@@ -162,10 +162,10 @@ func TestSetTag(t *testing.T) {
 		"nested":           {"{}", "{I: 'a:${T}', T: one}", plain, "services: {a: {image: '${I}'}}", edit.Target{}, "stacks/s/stack.yaml", "a:two", "a:two"},
 		"literal":          {"{}", "{}", plain, "services:\n  a:\n    image: \"a:one\" # x\n", edit.Target{Services: []string{"a"}}, "stacks/s/compose.yaml", "a:two", "a:two"},
 		"no tag":           {"{H: h}", "{}", plain, "services: {a: {image: '${H:-x}/a'}}", edit.Target{Services: []string{"a"}}, "stacks/s/compose.yaml", "h/a:two", "h/a:two"},
-		"node, stack":      {"{}", "{T: one}", "{stacks: [{name: s, variables: {T: own}}], variables: {T: node}}", "services: {a: {image: 'a:${T}'}}", edit.Target{Node: "n"}, "nodes/n.yaml", "a:two", "a:one"},
-		"node":             {"{}", "{T: one}", "{stacks: [{name: s}], variables: {T: node}}", "services: {a: {image: 'a:${T}'}}", edit.Target{Node: "n"}, "nodes/n.yaml", "a:two", "a:one"},
-		"node, other uses": {"{}", "{T: one}", "{stacks: [{name: s}, {name: other}], variables: {T: node}}", "services: {a: {image: 'a:${T}'}}", edit.Target{Node: "n"}, "nodes/n.yaml", "a:two o:node", "a:one"},
-		"node, whole":      {"{}", "{I: 'a:one'}", plain, "services: {a: {image: '${I}'}}", edit.Target{Node: "n"}, "nodes/n.yaml", "a:two", "a:one"},
+		"node, stack":      {"{}", "{T: one}", "{stacks: [{name: s, variables: {T: own}}], variables: {T: node}}", "services: {a: {image: 'a:${T}'}}", edit.Target{Nodes: []string{"n"}}, "nodes/n.yaml", "a:two", "a:one"},
+		"node":             {"{}", "{T: one}", "{stacks: [{name: s}], variables: {T: node}}", "services: {a: {image: 'a:${T}'}}", edit.Target{Nodes: []string{"n"}}, "nodes/n.yaml", "a:two", "a:one"},
+		"node, other uses": {"{}", "{T: one}", "{stacks: [{name: s}, {name: other}], variables: {T: node}}", "services: {a: {image: 'a:${T}'}}", edit.Target{Nodes: []string{"n"}}, "nodes/n.yaml", "a:two o:node", "a:one"},
+		"node, whole":      {"{}", "{I: 'a:one'}", plain, "services: {a: {image: '${I}'}}", edit.Target{Nodes: []string{"n"}}, "nodes/n.yaml", "a:two", "a:one"},
 		"shadowed":         {"{}", "{T: one}", "{stacks: [{name: s}], variables: {T: node}}", "services: {a: {image: 'a:${T}'}}", edit.Target{}, "stacks/s/stack.yaml", "a:node", "a:two"},
 		"extended":         {"{}", "{T: one}", plain, "services: {a: {extends: {file: ../../shared/base.yaml, service: base}}}", edit.Target{}, "stacks/s/stack.yaml", "base:two", "base:two"},
 		"included":         {"{}", "{T: one}", plain, "include: [../../shared/base.yaml]", edit.Target{Services: []string{"base"}}, "stacks/s/stack.yaml", "base:two", "base:two"},
@@ -227,7 +227,7 @@ func TestSetTagErrors(t *testing.T) {
 		"shared by way":   {"{T: one, W: 'w${T}'}", plain, "services:\n  a: {image: 'a:${T}'}\n  b: {image: 'b:1', command: '${W}'}\n", edit.Target{Services: []string{"a"}}, "two", "which b uses as well"},
 		"shared network":  {"{T: one}", plain, "services: {a: {image: 'a:${T}'}}\nnetworks: {default: {name: 'n${T}'}}\n", edit.Target{Services: []string{"a"}}, "two", "which networks.default uses as well"},
 		"shared anchor":   {"{}", plain, "x-a: &a {image: 'a:1'}\nservices: {a: {<<: *a}, b: {<<: *a}}\n", edit.Target{Services: []string{"a"}}, "two", "stacks/s/compose.yaml:1:17: the image of a is also that of b"},
-		"one node":        {"{}", plain, "services: {a: {image: 'a:1'}}", edit.Target{Services: []string{"a"}, Node: "n"}, "two", "stacks/s/compose.yaml:1:23: the tag of a is written here for all nodes: write ${IMAGE_TAG} in its place"},
+		"one node":        {"{}", plain, "services: {a: {image: 'a:1'}}", edit.Target{Services: []string{"a"}, Nodes: []string{"n"}}, "two", "stacks/s/compose.yaml:1:23: the tag of a is written here for all nodes: write ${IMAGE_TAG} in its place"},
 		"digest":          {"{}", plain, "services: {a: {image: 'a@sha256:0000'}}", edit.Target{Services: []string{"a"}}, "two", "services.a.image: is pinned by a digest"},
 		"two ways":        {"{T: one}", plain, "services: {a: {image: 'a:${T}'}, b: {image: 'b:t${T}'}}", edit.Target{Services: []string{"a", "b"}}, "two", "services.b.image: makes its tag of ${T} in another way than a"},
 		"two variables":   {"{}", plain, "services: {a: {image: 'a:${X}-${Y}'}}", edit.Target{Services: []string{"a"}}, "two", "several variables (X, Y)"},
@@ -239,7 +239,7 @@ func TestSetTagErrors(t *testing.T) {
 		"no service":      {"{}", plain, "services: {a: {image: a}}", edit.Target{Services: []string{"x"}}, "two", "stack s has no service x: it has a"},
 		"no variable":     {"{}", plain, "services: {a: {image: a}}", edit.Target{}, "two", "name the services"},
 		"many variables":  {"{}", plain, "services: {a: {image: 'a:${A}'}, b: {image: 'b:${B}'}}", edit.Target{}, "two", "name the services out of a (${A}), b (${B})"},
-		"not there":       {"{}", "{stacks: [{name: other}]}", "services: {a: {image: 'a:${A}'}}", edit.Target{Node: "n"}, "two", "nodes/n.yaml:4:7: node n does not run stack s: it runs other"},
+		"not there":       {"{}", "{stacks: [{name: other}]}", "services: {a: {image: 'a:${A}'}}", edit.Target{Nodes: []string{"n"}}, "two", "nodes/n.yaml:4:7: node n does not run stack s: it runs other"},
 		"no stack":        {"{}", plain, "services: {}", edit.Target{Stack: "nobody"}, "two", "stacks/nobody/stack.yaml:1:1: does not exist"},
 		"no tag":          {"{}", plain, "services: {}", edit.Target{}, "two words", `"two words" is not a tag`},
 		"no image":        {"{}", plain, "services: {a: {build: .}}", edit.Target{Services: []string{"a"}}, "two", "services.a has no image"},
@@ -278,7 +278,11 @@ func TestSetTagChangesWhatWasAsked(t *testing.T) {
 		asked := rapid.SliceOfNDistinct(rapid.SampledFrom(names), 1, 3, rapid.ID[string]).Draw(r, "asked")
 		node := rapid.SampledFrom([]string{"", "n"}).Draw(r, "node")
 		before, other := hashes(t, root, "n"), hashes(t, root, "m")
-		got, err := edit.SetTag(root, edit.Target{Stack: "s", Services: asked, Node: node}, "1tag")
+		var nodes []string
+		if node != "" {
+			nodes = []string{node}
+		}
+		got, err := edit.SetTag(root, edit.Target{Stack: "s", Services: asked, Nodes: nodes}, "1tag")
 		if err != nil {
 			return // refused: nothing to compare
 		}

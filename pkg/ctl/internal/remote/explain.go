@@ -208,9 +208,3 @@ func innermost(err error) string {
 		err = inner
 	}
 }
-
-// IsAboutState says that the request was understood and that the state of things does not
-// allow it: another state may.
-func (e *RefusedError) IsAboutState() bool {
-	return e.Code == codes.FailedPrecondition || e.Code == codes.InvalidArgument && len(e.Problems) > 0
-}
