@@ -48,11 +48,7 @@ func (c *Controller) state() telemetry.FleetState {
 		if n.Controller == c.id {
 			out.ConnectedHere++
 		}
-		converged := n.Status.GetReady()
-		for _, s := range n.Status.GetStacks() {
-			converged = converged && s.GetConverged()
-		}
-		if converged {
+		if n.Status != nil && n.Status.Converged {
 			out.Converged++
 		}
 	}

@@ -186,7 +186,13 @@ func known(n hub.Node, started time.Time) rollout.Node {
 		out.Cordoned = n.Joined.Cordoned != nil
 	}
 	if n.Status != nil {
-		status := wire.NodeStatusFromProto(n.Status)
+		status := wire.NodeStatusFromProto(n.Status.Message())
+		for i := range status.Stacks {
+			// What runs as wanted is judged as a whole, and there are a thousand nodes of it.
+			if s := &status.Stacks[i]; s.Converged {
+				s.Services = nil
+			}
+		}
 		out.Status = &status
 	}
 	return out

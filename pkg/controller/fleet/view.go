@@ -88,7 +88,7 @@ func (v *view) node(n hub.Node) *ktrdrv1.Node {
 	out := &ktrdrv1.Node{
 		Name: n.Name, Hostname: file.Spec.Hostname, Connected: n.Connected, Seen: wire.Timestamp(n.Seen), Address: n.Address, Version: n.Version,
 		Target: target.Revision, Accepted: target.Digest != "" && n.Digest == target.Digest,
-		Joined: n.Joined != nil, Desired: wanted, Status: n.Status, StatusAt: wire.Timestamp(n.StatusAt),
+		Joined: n.Joined != nil, Desired: wanted, Status: n.Status.Message(), StatusAt: wire.Timestamp(n.StatusAt),
 	}
 	if n.Joined != nil {
 		out.CertificateEnds = wire.Timestamp(n.Joined.CertNotAfter)

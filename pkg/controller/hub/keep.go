@@ -7,15 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"ktrdr.io/fleet/pkg/controller/rollout"
 	"ktrdr.io/fleet/pkg/controller/store"
-	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
 const (
@@ -25,28 +23,31 @@ const (
 	lastWords = 3 * time.Second
 )
 
-// kept is what a store.Status holds: one line of JSON, then the status in the contract's form.
+// kept is what a store.Status holds: one line of JSON, then the status in the contract's form,
+// packed to Size bytes; with 0 it is not packed.
 type kept struct {
 	Version, Commit, Platform string
 	Digest, Revision          string
 	Refused                   *rollout.Refusal `json:",omitempty"`
 	StatusDigest              string
 	StatusAt                  time.Time
+	Size                      int `json:",omitempty"`
 }
 
 func encodeNode(n Node) ([]byte, error) {
-	head, err := json.Marshal(kept{
+	k := kept{
 		Version: n.Version, Commit: n.Commit, Platform: n.Platform, Digest: n.Digest, Revision: n.Revision,
 		Refused: n.Refused, StatusDigest: n.StatusDigest, StatusAt: n.StatusAt,
-	})
+	}
+	var body []byte
+	if n.Status != nil {
+		k.Size, body = n.Status.size, n.Status.packed
+	}
+	head, err := json.Marshal(k)
 	if err != nil {
 		return nil, err
 	}
-	body, err := proto.Marshal(n.Status)
-	if err != nil {
-		return nil, err
-	}
-	return append(append(head, '\n'), body...), nil
+	return slices.Concat(head, []byte{'\n'}, body), nil
 }
 
 func decodeNode(data []byte, n *Node) error {
@@ -55,44 +56,30 @@ func decodeNode(data []byte, n *Node) error {
 	if err := json.Unmarshal(head, &k); err != nil || !ok {
 		return fmt.Errorf("read kept status of node %s: %w", n.Name, errors.Join(err, errors.New("its first line is no JSON")))
 	}
-	status := &ktrdrv1.NodeStatus{}
-	if err := proto.Unmarshal(body, status); err != nil {
-		return fmt.Errorf("read kept status of node %s: %w", n.Name, err)
+	var status *Status
+	var err error
+	if !k.StatusAt.IsZero() {
+		if status, err = unpack(body, k.Size); err != nil {
+			return fmt.Errorf("read kept status of node %s: %w", n.Name, err)
+		}
 	}
 	n.Version, n.Commit, n.Platform, n.Digest, n.Revision = k.Version, k.Commit, k.Platform, k.Digest, k.Revision
 	n.Refused, n.StatusDigest, n.StatusAt = k.Refused, k.StatusDigest, k.StatusAt
-	n.Status = nil
-	if !k.StatusAt.IsZero() {
-		n.Status = status
-	}
+	n.Status = status
 	return nil
 }
 
-// gist tells statuses apart that differ in more than what changes all the time.
+// gist tells nodes apart that differ in more than what changes all the time.
 func gist(n Node) [sha256.Size]byte {
-	plain := &ktrdrv1.NodeStatus{}
+	var said []byte
 	if n.Status != nil {
-		plain = proto.CloneOf(n.Status)
-		plain.Time, plain.SourceCheckedAt = nil, nil
-		for _, p := range plain.GetSecretProviders() {
-			p.LastAttempt, p.LastSuccess, p.Requests = nil, nil, 0
-		}
-		for _, r := range plain.GetRegistrars() {
-			r.CheckedAt = nil
-		}
-		for _, b := range plain.GetBackups() {
-			b.CheckedAt = nil
-		}
-	}
-	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(plain)
-	if err != nil {
-		return sha256.Sum256([]byte(err.Error()))
+		said = n.Status.gist[:]
 	}
 	refused := ""
 	if n.Refused != nil {
 		refused = n.Refused.Digest
 	}
-	return sha256.Sum256(fmt.Appendf(body, "|%s|%s|%s|%s", n.Digest, n.StatusDigest, refused, n.Version))
+	return sha256.Sum256(fmt.Appendf(nil, "%x|%s|%s|%s|%s", said, n.Digest, n.StatusDigest, refused, n.Version))
 }
 
 // keepers bounds how many sessions write at the same time.

@@ -8,11 +8,9 @@ import (
 
 	"ktrdr.io/fleet/pkg/controller/rollout"
 	"ktrdr.io/fleet/pkg/controller/store"
-	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
-// Node is what is known of a node, wherever it is connected. It shares Status with others:
-// nobody changes it.
+// Node is what is known of a node, wherever it is connected.
 type Node struct {
 	Name string
 	// Joined is the record of its certificate; nil when it never joined or was removed.
@@ -29,7 +27,7 @@ type Node struct {
 	Digest, Revision string
 	Refused          *rollout.Refusal
 	// Status is the newest, about the slice StatusDigest, arrived StatusAt; nil before.
-	Status       *ktrdrv1.NodeStatus
+	Status       *Status
 	StatusDigest string
 	StatusAt     time.Time
 	// Seq grows with every change of any node.

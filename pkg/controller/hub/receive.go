@@ -135,11 +135,15 @@ func (s *session) status(u *ktrdrv1.StatusUpdate) error {
 	if err := checkStatus(s.node, u); err != nil {
 		return err
 	}
+	packed, err := Pack(u.GetStatus())
+	if err != nil {
+		return err
+	}
 	now := time.Now()
 	var before time.Time
 	s.hub.update(s, func(n *Node) {
 		before = n.StatusAt
-		n.Seen, n.Status, n.StatusDigest, n.StatusAt = now, u.GetStatus(), u.GetSliceDigest(), now
+		n.Seen, n.Status, n.StatusDigest, n.StatusAt = now, packed, u.GetSliceDigest(), now
 	})
 	s.changed()
 	s.mu.Lock()
@@ -180,4 +184,5 @@ func (s *session) abandon(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.calls)
+	s.open = false
 }

@@ -10,12 +10,12 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"unique"
 
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/controller/hub"
 	"ktrdr.io/fleet/pkg/controller/slicing"
 	"ktrdr.io/fleet/pkg/desired"
-	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
 // Targets lists for Prometheus the replicas that run (http_sd). A replica runs when its node's
@@ -30,10 +30,20 @@ type Targets struct {
 	wants map[string]*wanted
 }
 
-// wanted is what a node's accepted slice says, by container.
+// wanted is what a node's accepted slice says of replicas with ports, by container.
 type wanted struct {
 	digest   string
-	replicas map[string]replica
+	replicas map[string]*replica
+
+	// running are those that ran by the status that was read last.
+	mu      sync.Mutex
+	status  *hub.Status
+	running []running
+}
+
+type running struct {
+	*replica
+	health string
 }
 
 type replica struct {
@@ -74,19 +84,34 @@ func (t *Targets) list(ctx context.Context) ([]group, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, stack := range n.Status.GetStacks() {
-			for _, service := range stack.GetServices() {
-				if service.GetState() == "running" {
-					groups = append(groups, w.replicas[service.GetContainer()].groups(n.Name, service)...)
-				}
-			}
+		for _, r := range w.read(n.Status) {
+			groups = append(groups, r.groups(n.Name, r.health)...)
 		}
 	}
 	return groups, nil
 }
 
+// read returns which replicas run; a status that is known already is not unpacked again.
+func (w *wanted) read(status *hub.Status) []running {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.status == status {
+		return w.running
+	}
+	var out []running
+	for _, stack := range status.Message().GetStacks() {
+		for _, service := range stack.GetServices() {
+			if r := w.replicas[service.GetContainer()]; r != nil && service.GetState() == "running" {
+				out = append(out, running{r, unique.Make(service.GetHealth()).Value()})
+			}
+		}
+	}
+	w.status, w.running = status, out
+	return out
+}
+
 // groups has one entry for each port that is published by TCP.
-func (r replica) groups(node string, s *ktrdrv1.ServiceStatus) []group {
+func (r *replica) groups(node, health string) []group {
 	var out []group
 	for _, port := range r.ports {
 		number, err := strconv.ParseUint(port.Published, 10, 16)
@@ -95,7 +120,7 @@ func (r replica) groups(node string, s *ktrdrv1.ServiceStatus) []group {
 		}
 		labels := map[string]string{
 			"node": node, "hostname": r.hostname, "stack": r.stack, "project": r.project, "service": r.service,
-			"container": r.container, "container_port": strconv.Itoa(int(port.Target)), "health": s.GetHealth(),
+			"container": r.container, "container_port": strconv.Itoa(int(port.Target)), "health": health,
 		}
 		if r.pool != "" {
 			labels["pool"], labels["slot"] = r.pool, strconv.Itoa(r.slot)
@@ -129,7 +154,7 @@ func (t *Targets) want(ctx context.Context, n hub.Node) (*wanted, error) {
 	if err != nil {
 		return nil, err
 	}
-	made := &wanted{digest: n.Digest, replicas: map[string]replica{}}
+	made := &wanted{digest: n.Digest, replicas: map[string]*replica{}}
 	hostname := cmp.Or(outline.Nodes[n.Name].Spec.Hostname, n.Name)
 	for i := range d.Stacks {
 		made.add(&d.Stacks[i], hostname, outline.Stacks[d.Stacks[i].Name])
@@ -148,7 +173,10 @@ func (w *wanted) add(stack *api.Stack, hostname string, file api.StackFile) {
 		service := &stack.Services[i]
 		for j := range service.Replicas {
 			r := &service.Replicas[j]
-			w.replicas[r.Name] = replica{
+			if len(r.Spec.Ports) == 0 {
+				continue
+			}
+			w.replicas[r.Name] = &replica{
 				hostname: hostname, stack: stack.Name, project: stack.Project, service: service.Name, container: r.Name,
 				pool: service.Pool, slot: slot(file, service, r.Number), ports: r.Spec.Ports,
 			}
