@@ -113,7 +113,7 @@ func stackReasons() []Explanation { //nolint:funlen // one row for each reason
 		},
 		{
 			"PortConflict", "The port on the host is in use.",
-			"Find who has it with `ss -ltnp`, and free it or publish another port.",
+			"Find who has it with `ss -ltnp`, and free it or publish another port. Where the message says that no container has it, restart the engine.",
 		},
 		{
 			"NetworkDiverged", "The network exists with other settings, and containers that are not this agent's use it.",

@@ -2,7 +2,10 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
@@ -34,7 +37,27 @@ func (x *Executor) start(ctx context.Context, op plan.Op) error {
 			f.Starts++
 		})
 	}
-	return x.cfg.Engine.Start(ctx, op.ID)
+	return x.explainPort(c, x.cfg.Engine.Start(ctx, op.ID))
+}
+
+// explainPort says so when an engine calls a port allocated that no container has: one that
+// was killed while it started a container keeps the port for nobody, until its next start.
+// Nothing that can be asked of it frees the port.
+func (x *Executor) explainPort(c *api.Container, err error) error {
+	known, ok := errors.AsType[*engine.Error](err)
+	if c == nil || !ok || known.Reason != api.ReasonPortConflict || !strings.Contains(err.Error(), "port is already allocated") {
+		return err
+	}
+	for _, other := range x.cfg.World.Snapshot().Containers {
+		up := other.State == api.StateRunning || other.State == api.StatePaused || other.State == api.StateRestarting
+		if up && slices.ContainsFunc(other.Spec.Ports, func(p api.Port) bool {
+			return slices.ContainsFunc(c.Spec.Ports, func(q api.Port) bool { return p.Published == q.Published && p.Protocol == q.Protocol })
+		}) {
+			return err
+		}
+	}
+	return &opError{class: known.Class, reason: known.Reason, err: fmt.Errorf(
+		"%w; no container has it: the engine lost count of the port when it was killed, and has to be restarted", err)}
 }
 
 // stop runs the pre_stop hooks of a running container, then stops it. A hook that fails

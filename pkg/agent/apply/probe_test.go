@@ -93,13 +93,19 @@ func newProbedWorld(t *testing.T) *probedWorld {
 	log := slog.New(slog.DiscardHandler)
 	w.cache = observe.New(w.fake, observe.Config{Logger: log, ProcRoot: "/nonexistent"})
 	w.exec = apply.New(apply.Config{Engine: w.fake, Cache: w.cache, World: w.cache, Checker: w.hole, Log: log})
+	w.stop = runCache(t, w.cache)
+	return w
+}
+
+// runCache lets a cache observe until stop.
+func runCache(t *testing.T, cache *observe.Cache) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = w.cache.Run(ctx)
+		_ = cache.Run(ctx)
 	}()
-	w.stop = func() { cancel(); <-done }
 	synctest.Wait()
-	return w
+	return func() { cancel(); <-done }
 }

@@ -47,6 +47,37 @@ func TestCrashOfTheEngine(t *testing.T) {
 	})
 }
 
+// TestReconnectRetries: what an engine that is gone refused is tried again with the next
+// one at once, not when its back-off ends. What failed just now has a pause all the same,
+// and what failed for good stays.
+func TestReconnectRetries(t *testing.T) {
+	inBubble(t, observe.Config{Relist: time.Hour}, func(t *testing.T, r *rig) {
+		fail := func(key string, class api.ErrorClass, wait time.Duration) {
+			now := time.Now()
+			r.SetFailure(key, &api.Failure{Count: 9, At: now, RetryAt: now.Add(wait), Class: class, Reason: api.ReasonPortConflict})
+		}
+		fail("port", api.Waiting, 5*time.Minute)
+		fail("spec", api.Terminal, 5*time.Minute)
+		settle(time.Minute)
+		r.fake.Crash()
+		settle(time.Second)
+		fail("crash", api.Transient, time.Minute)
+		fail("soon", api.Transient, time.Second)
+		r.rings.take()
+		failed := time.Now()
+		r.fake.Recover(enginetest.LiveRestore)
+		settle(8 * time.Second)
+		_, back, _ := r.Connected()
+		for key, want := range map[string]time.Time{
+			"port": back, "crash": failed.Add(10 * time.Second), "soon": failed.Add(time.Second), "spec": failed.Add(4*time.Minute - time.Second),
+		} {
+			if got := r.Snapshot().Failures[key]; !got.RetryAt.Equal(want) || got.Count != 9 {
+				t.Errorf("%s is tried again %s after the engine came back (%d failures), want %s", key, got.RetryAt.Sub(back), got.Count, want.Sub(back))
+			}
+		}
+	})
+}
+
 func TestReconnectBacksOff(t *testing.T) {
 	inBubble(t, observe.Config{}, func(t *testing.T, r *rig) {
 		r.fake.Crash()

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
+	"ktrdr.io/fleet/pkg/api"
 )
 
 // Back-off between attempts to connect.
@@ -109,7 +110,32 @@ func (c *Cache) relist(ctx context.Context) (since time.Time, err error) {
 }
 
 func (c *Cache) connected() {
+	c.retryFailures(time.Now())
 	c.setConnection(&connection{up: true, since: time.Now()})
+}
+
+// retryPause is how long after its failure an operation is tried again at the earliest,
+// should it be what brings the engine down.
+const retryPause = 10 * time.Second
+
+// retryFailures ends the back-off of what failed before the engine was connected: that the
+// engine was away, or what the one before it said, is no reason to wait any longer.
+func (c *Cache) retryFailures(now time.Time) {
+	c.change(func(next *api.Observed) (bool, []string) {
+		changed := false
+		for key, f := range next.Failures {
+			at := f.At.Add(retryPause)
+			if at.Before(now) {
+				at = now
+			}
+			if f.Class == api.Terminal || !f.RetryAt.After(at) {
+				continue
+			}
+			f.RetryAt = at
+			changed = set(&next.Failures, key, &f) || changed
+		}
+		return changed, everybody(changed)
+	})
 }
 
 func (c *Cache) disconnected(err error) {
