@@ -3,7 +3,6 @@ package slicing
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -24,37 +23,53 @@ const (
 // Sum is the SHA-256 of a content.
 type Sum [sha256.Size]byte
 
-// Cut is the slice of one node. It is immutable.
+// Cut is the slice of one node. It is immutable, and small: there is one for each node and
+// revision. Files are those of the tree, which most nodes share.
 type Cut struct {
 	Node     string
 	Revision string
 	Digest   string
-	files    []desired.File
-	bySum    map[Sum]desired.File
-	manifest []*ktrdrv1.SliceFile
+	files    []*file
 	tree     *Tree
 }
 
+// file is one of a tree, with its sum as bytes.
+type file struct {
+	desired.File
+
+	sum Sum
+}
+
 func newCut(t *Tree, slice desired.Slice) (*Cut, error) {
-	c := &Cut{
-		Node: slice.Node, Revision: t.at.Revision.ID, Digest: slice.Digest, files: slice.Files,
-		bySum: make(map[Sum]desired.File, len(slice.Files)), tree: t,
-	}
-	for _, file := range slice.Files {
-		raw, err := hex.DecodeString(file.SHA256)
-		if err != nil || len(raw) != sha256.Size {
-			return nil, fmt.Errorf("slice revision %s: %s has the digest %q", c.Revision, file.Path, file.SHA256)
+	c := &Cut{Node: slice.Node, Revision: t.at.Revision.ID, Digest: slice.Digest, files: make([]*file, 0, len(slice.Files)), tree: t}
+	for _, each := range slice.Files {
+		known, err := t.file(each)
+		if err != nil {
+			return nil, fmt.Errorf("slice revision %s: %w", c.Revision, err)
 		}
-		c.bySum[Sum(raw)] = file
-		c.manifest = append(c.manifest, &ktrdrv1.SliceFile{Path: file.Path, Mode: uint32(file.Mode.Perm()), Size: file.Size, Sha256: raw})
+		c.files = append(c.files, known)
 	}
 	return c, nil
 }
 
-// Has tells whether a content is one of a file of the slice.
-func (c *Cut) Has(sum Sum) bool {
-	_, ok := c.bySum[sum]
-	return ok
+// contents are the files by their content. A nil cut has none.
+func (c *Cut) contents() map[Sum]*file {
+	if c == nil {
+		return nil
+	}
+	out := make(map[Sum]*file, len(c.files))
+	for _, f := range c.files {
+		out[f.sum] = f
+	}
+	return out
+}
+
+func (c *Cut) manifest() []*ktrdrv1.SliceFile {
+	out := make([]*ktrdrv1.SliceFile, 0, len(c.files))
+	for _, f := range c.files {
+		out = append(out, &ktrdrv1.SliceFile{Path: f.Path, Mode: uint32(f.Mode.Perm()), Size: f.Size, Sha256: f.sum[:]})
+	}
+	return out
 }
 
 // Message is the slice with the contents that the node lacks, as far as they fit; the node
@@ -63,19 +78,19 @@ func (c *Cut) Message(ctx context.Context, before *Cut) (*ktrdrv1.Slice, error) 
 	r := c.tree.at.Revision
 	out := &ktrdrv1.Slice{
 		Revision: r.ID, Branch: r.Branch, Author: r.Author, Subject: r.Subject, Time: timestamppb.New(r.Time),
-		Digest: c.Digest, Files: c.manifest, Signer: r.Signer,
+		Digest: c.Digest, Files: c.manifest(), Signer: r.Signer,
 	}
 	room := min(maxContents, maxMessage-proto.Size(out))
 	if room < 0 {
 		return nil, fmt.Errorf("send revision %s to node %s: its list of %d files does not fit into a message", c.Revision, c.Node, len(c.files))
 	}
+	has := before.contents()
 	sent := map[Sum]bool{}
-	for i, file := range c.files {
-		sum := Sum(c.manifest[i].GetSha256())
-		if sent[sum] || before != nil && before.Has(sum) || file.Size > maxChunk {
+	for _, f := range c.files {
+		if sent[f.sum] || has[f.sum] != nil || f.Size > maxChunk {
 			continue
 		}
-		chunk, err := c.chunk(ctx, sum, 0)
+		chunk, err := c.chunk(ctx, f, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -83,7 +98,7 @@ func (c *Cut) Message(ctx context.Context, before *Cut) (*ktrdrv1.Slice, error) 
 		if size > room {
 			continue
 		}
-		sent[sum], room = true, room-size
+		sent[f.sum], room = true, room-size
 		out.Contents = append(out.Contents, chunk)
 	}
 	return out, nil
@@ -92,19 +107,18 @@ func (c *Cut) Message(ctx context.Context, before *Cut) (*ktrdrv1.Slice, error) 
 // chunkOverhead is tag and length of a chunk in its message.
 const chunkOverhead = 8
 
-func (c *Cut) chunk(ctx context.Context, sum Sum, offset int64) (*ktrdrv1.FileChunk, error) {
-	file := c.bySum[sum]
-	content, err := c.tree.part(ctx, file, offset, min(file.Size-offset, maxChunk))
+func (c *Cut) chunk(ctx context.Context, f *file, offset int64) (*ktrdrv1.FileChunk, error) {
+	content, err := c.tree.part(ctx, f.File, offset, min(f.Size-offset, maxChunk))
 	if err != nil {
 		return nil, err
 	}
-	return &ktrdrv1.FileChunk{Sha256: sum[:], Offset: offset, Content: content}, nil
+	return &ktrdrv1.FileChunk{Sha256: f.sum[:], Offset: offset, Content: content}, nil
 }
 
 // Answer brings contents that a node asked for, one message after the other.
 type Answer struct {
 	cut    *Cut
-	sums   []Sum
+	files  []*file
 	offset int64
 	gone   [][]byte
 	ended  bool
@@ -114,18 +128,18 @@ type Answer struct {
 // its own files only. A nil cut has none.
 func (c *Cut) Answer(sums [][]byte) *Answer {
 	a := &Answer{cut: c}
-	seen := map[Sum]bool{}
+	seen, has := map[Sum]bool{}, c.contents()
 	for _, raw := range sums {
 		if len(raw) != sha256.Size || seen[Sum(raw)] {
 			continue
 		}
 		sum := Sum(raw)
 		seen[sum] = true
-		if c == nil || !c.Has(sum) {
+		if has[sum] == nil {
 			a.gone = append(a.gone, raw)
 			continue
 		}
-		a.sums = append(a.sums, sum)
+		a.files = append(a.files, has[sum])
 	}
 	return a
 }
@@ -138,19 +152,19 @@ func (a *Answer) Next(ctx context.Context) (*ktrdrv1.FileBatch, error) {
 	batch := &ktrdrv1.FileBatch{Gone: a.gone}
 	a.gone = nil
 	room := maxContents
-	for len(a.sums) > 0 {
-		file := a.cut.bySum[a.sums[0]]
-		if size := min(file.Size-a.offset, maxChunk); int(size) > room {
+	for len(a.files) > 0 {
+		f := a.files[0]
+		if size := min(f.Size-a.offset, maxChunk); int(size) > room {
 			return batch, nil
 		}
-		chunk, err := a.cut.chunk(ctx, a.sums[0], a.offset)
+		chunk, err := a.cut.chunk(ctx, f, a.offset)
 		if err != nil {
 			return nil, err
 		}
 		batch.Chunks = append(batch.Chunks, chunk)
 		room -= len(chunk.GetContent())
-		if a.offset += int64(len(chunk.GetContent())); a.offset >= file.Size {
-			a.sums, a.offset = a.sums[1:], 0
+		if a.offset += int64(len(chunk.GetContent())); a.offset >= f.Size {
+			a.files, a.offset = a.files[1:], 0
 		}
 		// Ten thousand empty files are no content, and too much for a message all the same.
 		if room -= proto.Size(chunk) - len(chunk.GetContent()); room < 0 {

@@ -2,6 +2,8 @@ package slicing
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"maps"
@@ -32,6 +34,7 @@ type Tree struct {
 
 	mu    sync.Mutex
 	cuts  map[string]*Cut
+	files map[desired.File]*file // of the cuts that are made here
 	kept  map[string][]byte
 	bytes int
 	spec  *api.RolloutSpec
@@ -49,7 +52,7 @@ func Open(tree source.Tree) (*Tree, error) {
 }
 
 func newTree(at source.Tree) *Tree {
-	return &Tree{at: at, cutting: make(chan struct{}, 2), cuts: map[string]*Cut{}, kept: map[string][]byte{}}
+	return &Tree{at: at, cutting: make(chan struct{}, 2), cuts: map[string]*Cut{}, files: map[desired.File]*file{}, kept: map[string][]byte{}}
 }
 
 // detached is a tree with all that was made of t, small files included, without its folder.
@@ -58,18 +61,18 @@ func (t *Tree) detached(ctx context.Context) (*Tree, error) {
 		return nil, err
 	}
 	t.mu.Lock()
-	cuts := maps.Clone(t.cuts)
+	cuts, files := maps.Clone(t.cuts), maps.Clone(t.files)
 	t.mu.Unlock()
 	out := newTree(source.Tree{Revision: t.at.Revision})
 	for node, cut := range cuts {
 		own := *cut
 		own.tree = out
 		out.cuts[node] = &own
-		for _, file := range cut.files {
-			if file.Size <= smallFile {
-				if _, err := t.small(ctx, file); err != nil {
-					return nil, err
-				}
+	}
+	for file := range files {
+		if file.Size <= smallFile {
+			if _, err := t.small(ctx, file); err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -217,6 +220,22 @@ func (t *Tree) Cut(ctx context.Context, node string) (*Cut, error) {
 	defer t.mu.Unlock()
 	t.cuts[node] = cut
 	return cut, nil
+}
+
+// file returns the tree's own copy of a file of a slice.
+func (t *Tree) file(f desired.File) (*file, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known := t.files[f]; known != nil {
+		return known, nil
+	}
+	raw, err := hex.DecodeString(f.SHA256)
+	if err != nil || len(raw) != sha256.Size {
+		return nil, fmt.Errorf("%s has the digest %q", f.Path, f.SHA256)
+	}
+	made := &file{File: f, sum: Sum(raw)}
+	t.files[f] = made
+	return made, nil
 }
 
 func (t *Tree) known(node string) *Cut {
