@@ -204,3 +204,13 @@ func (c *controller) git(ctx context.Context, args ...string) ([]byte, error) {
 	}
 	return out, nil
 }
+
+// push brings what is in the working copy to the controller.
+func (c *controller) push(ctx context.Context) error {
+	for _, args := range [][]string{{"add", "--all"}, {"commit", "--quiet", "--message", "one"}, {"push", "--quiet", "desired-state", "main"}} {
+		if _, err := c.git(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -12,9 +12,16 @@ import (
 	"time"
 )
 
-// idle looks at an agent that has nothing to do on 50 containers. The engine's events
-// meanwhile are counted: where others use the engine as well, the agent is not idle.
+// idle looks at agents that have nothing to do on 50 containers: one that follows a folder,
+// and one that has joined a controller.
 func idle(ctx context.Context, b *bench) ([]row, error) {
+	rows, err := b.idleAlone(ctx)
+	b.engine.sweepAll(ctx)
+	more, joined := b.idleJoined(ctx)
+	return append(rows, more...), errors.Join(err, joined)
+}
+
+func (b *bench) idleAlone(ctx context.Context) ([]row, error) {
 	services := serviceList(project("idle"), 50, 0)
 	a, err := b.startAgent(ctx, services[0].project, composeFile(services))
 	if err != nil {
@@ -24,8 +31,51 @@ func idle(ctx context.Context, b *bench) ([]row, error) {
 	if err := a.deployed(ctx); err != nil {
 		return nil, err
 	}
+	return b.leaveAlone(ctx, a, "")
+}
+
+func (b *bench) idleJoined(ctx context.Context) ([]row, error) {
+	c, err := b.newController(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.start(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.stop() }()
+	services := serviceList(project("joined"), 50, 0)
+	if err := errors.Join(c.writeStack(services), c.clone(ctx)); err != nil {
+		return nil, err
+	}
+	a, err := b.joinedAgent(ctx, c, services[0].project)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = a.stop() }()
+	if err := c.push(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := a.await(ctx, converged); err != nil {
+		return nil, err
+	}
+	return b.leaveAlone(ctx, a, ", joined to a controller")
+}
+
+// writeStack writes a repository with one node that runs all services.
+func (c *controller) writeStack(services []service) error {
+	return errors.Join(
+		c.write("fleet.yaml", "apiVersion: ktrdr.io/v1alpha1\nkind: Fleet\nmetadata: {name: bench}\nspec: {}\n"),
+		c.write("nodes/"+nodeName+".yaml", "apiVersion: ktrdr.io/v1alpha1\nkind: Node\nmetadata: {name: "+nodeName+"}\nspec:\n  stacks: [{name: app}]\n"),
+		c.write("stacks/app/stack.yaml", "apiVersion: ktrdr.io/v1alpha1\nkind: Stack\nmetadata: {name: app}\nspec: {project: "+services[0].project+"}\n"),
+		c.write("stacks/app/compose.yaml", composeFile(services)),
+	)
+}
+
+// leaveAlone measures an agent that is converged. The engine's events meanwhile are counted:
+// where others use the engine as well, the agent is not idle.
+func (b *bench) leaveAlone(ctx context.Context, a *agent, how string) ([]row, error) {
 	pid := a.cmd.Process.Pid
-	b.say("idle: 50 containers run; waiting twice %s", b.idle)
+	b.say("idle: 50 containers run%s; waiting twice %s", how, b.idle)
 	if err := pause(ctx, b.idle); err != nil {
 		return nil, err
 	}
@@ -48,14 +98,14 @@ func idle(ctx context.Context, b *bench) ([]row, error) {
 		return nil, err
 	}
 	share := float64(after-before) / float64(time.Since(began)) * 100
-	rows, err := memoryRows(pid)
+	rows, err := memoryRows(pid, how)
 	return append(rows, row{
-		measure: "CPU with 50 containers, idle, of one core", ours: fmt.Sprintf("%.3f %%", share),
+		measure: "CPU with 50 containers, idle, of one core" + how, ours: fmt.Sprintf("%.3f %%", share),
 		result: fmt.Sprintf("%.3f %%, %d events", share, strangers), target: "<= 0.1 %", met: share <= 0.1,
 	}), err
 }
 
-func memoryRows(pid int) ([]row, error) {
+func memoryRows(pid int, how string) ([]row, error) {
 	status, err := kilobytes(pid, "status", "VmRSS:", "RssAnon:", "VmHWM:")
 	if err != nil {
 		return nil, err
@@ -67,7 +117,7 @@ func memoryRows(pid int) ([]row, error) {
 	resident := megabytes(status["VmRSS:"])
 	return []row{
 		{
-			measure: "resident memory with 50 containers, idle", ours: resident, result: resident,
+			measure: "resident memory with 50 containers, idle" + how, ours: resident, result: resident,
 			target: "<= 40 MB", met: status["VmRSS:"] <= 40*1024,
 		},
 		{measure: "  of which not of a file (the heap and the like)", ours: megabytes(status["RssAnon:"]), result: megabytes(status["RssAnon:"])},

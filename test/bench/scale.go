@@ -35,10 +35,8 @@ func scale(ctx context.Context, b *bench) ([]row, error) {
 	if err := c.clone(ctx); err != nil {
 		return nil, err
 	}
-	for _, args := range [][]string{{"add", "--all"}, {"commit", "--quiet", "--message", "one"}, {"push", "--quiet", "desired-state", "main"}} {
-		if _, err := c.git(ctx, args...); err != nil {
-			return nil, err
-		}
+	if err := c.push(ctx); err != nil {
+		return nil, err
 	}
 	defer b.engine.sweepAll(ctx)
 	var took []time.Duration
