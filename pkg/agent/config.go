@@ -142,8 +142,14 @@ func ReadConfig(path string) (Config, error) {
 	if err != nil {
 		return cfg, fmt.Errorf("read configuration: %w", err)
 	}
-	if err := yaml.UnmarshalWithOptions(data, &cfg, yaml.Strict()); err != nil {
+	var something any
+	if err := yaml.Unmarshal(data, &something); err != nil {
 		return cfg, fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, true))
+	}
+	if something != nil { // a file with nothing but comments would take the defaults away
+		if err := yaml.UnmarshalWithOptions(data, &cfg, yaml.Strict()); err != nil {
+			return cfg, fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, true))
+		}
 	}
 	if err := cfg.Validate(); err != nil {
 		return cfg, fmt.Errorf("%s: %w", path, err)
