@@ -72,7 +72,7 @@ func TestUnitPromises(t *testing.T) {
 	}
 	for _, want := range []string{
 		"Type=notify", "Restart=always", "WatchdogSec=60s", "MemoryMax=128M", "LimitCORE=0", "NoNewPrivileges=yes", "ProtectSystem=strict",
-		"StateDirectory=ktrdr", "RuntimeDirectory=ktrdr", "RuntimeDirectoryPreserve=yes",
+		"ConditionPathExists=/etc/ktrdr/agent.yaml", "StateDirectory=ktrdr", "RuntimeDirectory=ktrdr", "RuntimeDirectoryPreserve=yes",
 		"ExecStartPre=+/usr/bin/ktrdr-agent prepare --config /etc/ktrdr/agent.yaml", "ExecReload=/bin/kill -HUP $MAINPID",
 		"ExecStart=/usr/bin/ktrdr-agent run --config /etc/ktrdr/agent.yaml", "After=network-online.target remote-fs.target docker.service",
 	} {

@@ -15,7 +15,7 @@ readonly here
 cache=${XDG_CACHE_HOME:-${HOME:?neither XDG_CACHE_HOME nor HOME is set}/.cache}/ktrdr-fleet/nodes
 readonly cache
 readonly wait_seconds=${KTRDR_NODE_ROOT_WAIT:-600}
-readonly packages=systemd,systemd-sysv,dbus,procps,iproute2,iptables,ca-certificates,docker.io
+readonly packages=systemd,systemd-sysv,dbus,procps,iproute2,iptables,ca-certificates,docker.io,git
 
 say() { printf 'node-root: %s\n' "$*" >&2; }
 die() { say "$*"; exit 4; }

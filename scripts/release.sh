@@ -30,16 +30,7 @@ build darwin arm64 ctl
 
 # Man pages and completions are what a ktrdrctl for this machine writes.
 if [[ -d cmd/ctl ]]; then
-    ctl=$folder/ktrdrctl_$(go env GOHOSTOS)_$(go env GOHOSTARCH)
-    share=$(mktemp -d)
-    trap 'rm -rf "$share"' EXIT
-    mkdir "$share/completions"
-    "$ctl" man "$share/man1" >/dev/null
-    "$ctl" completion bash >"$share/completions/ktrdrctl.bash"
-    "$ctl" completion zsh >"$share/completions/_ktrdrctl"
-    "$ctl" completion fish >"$share/completions/ktrdrctl.fish"
-    tar --sort=name --format=ustar --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --mtime="@${SOURCE_DATE_EPOCH:-0}" -C "$share" -cf - . |
-        gzip -n -9 >"$folder/ktrdrctl_share.tar.gz"
+    scripts/ctl-share.sh "$folder/ktrdrctl_$(go env GOHOSTOS)_$(go env GOHOSTARCH)" "$folder/ktrdrctl_share.tar.gz"
 fi
 
 compgen -G "$folder/ktrdr*" >/dev/null || { echo "release: nothing was built" >&2; exit 1; }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -182,24 +181,13 @@ const (
 	repositoryDir = stateDir + "/repository/desired-state.git"
 )
 
-// bootController boots the controller's machine with the program, its unit, and git.
+// bootController boots the controller's machine and installs its package.
 func bootController(ctx context.Context) (*node, error) {
 	n := &node{name: "controller"}
 	var err error
-	n.Machine, err = world.network.Boot(ctx, machineOptions("controller", "controller.lab", installController))
-	return n, err
-}
-
-func installController(root string) error {
-	git, err := gitProgram()
-	if err != nil {
-		return err
+	if n.Machine, err = world.network.Boot(ctx, machineOptions("controller", "controller.lab", nil)); err != nil {
+		return n, err
 	}
-	return errors.Join(
-		copyFile(program("ktrdr-controller"), filepath.Join(root, "usr/bin/ktrdr-controller"), 0o755),
-		copyFile(module+"/packaging/sysusers/ktrdr-controller.conf", filepath.Join(root, "usr/lib/sysusers.d/ktrdr-controller.conf"), 0o644),
-		copyFile(module+"/packaging/systemd/ktrdr-controller.service", filepath.Join(root, "etc/systemd/system/ktrdr-controller.service"), 0o644),
-		copyFile(git, filepath.Join(root, "usr/bin/git"), 0o755),
-		os.MkdirAll(filepath.Join(root, "etc/ktrdr"), 0o755), //nolint:gosec // as on any system
-	)
+	_, err = n.install(ctx, version, "ktrdr-controller")
+	return n, err
 }

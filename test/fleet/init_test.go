@@ -17,10 +17,8 @@ func (f *fleet) initController() error {
 	if err := f.controller.put("/etc/ktrdr/controller.yaml", controllerConfig, 0o644); err != nil {
 		return err
 	}
-	for _, command := range [][]string{{"systemd-sysusers"}, {"systemctl", "enable", "--now", "--quiet", "ktrdr-controller"}} {
-		if out, err := f.controller.try(command[0], command[1:]...); err != nil {
-			return fmt.Errorf("%w: %s\n%s", err, out, f.controller.lastWords("ktrdr-controller"))
-		}
+	if out, err := f.controller.try("systemctl", "enable", "--now", "--quiet", "ktrdr-controller"); err != nil {
+		return fmt.Errorf("%w: %s\n%s", err, out, f.controller.lastWords("ktrdr-controller"))
 	}
 	return copyFile(f.controller.Path(stateDir+"/admin.yaml"), filepath.Join(world.dir, "admin.yaml"), 0o600)
 }

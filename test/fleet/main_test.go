@@ -88,7 +88,7 @@ func prepare() (err error) {
 	if err := lab.Sweep(); err != nil {
 		return fmt.Errorf("remove machines of an aborted run: %w", err)
 	}
-	ctx, cancel := contextFor(limit)
+	ctx, cancel := contextFor(3 * limit) // on a busy machine with an empty build cache
 	defer cancel()
 	if world.root, err = lab.Root(ctx, module); err != nil {
 		return err
@@ -107,11 +107,11 @@ func prepare() (err error) {
 // program is where a program of the product lies, as it was built for the first machines.
 func program(name string) string { return filepath.Join(world.dir, "bin", name) }
 
-// newer is the next version of a program.
+// newer is the next version of a program that has one.
 func newer(name string) string { return filepath.Join(world.dir, "upgrade", name) }
 
 func build(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, building := errgroup.WithContext(ctx)
 	group.SetLimit(2)
 	for _, p := range [][3]string{
 		{program("ktrdr-agent"), "./cmd/agent", version},
@@ -123,7 +123,7 @@ func build(ctx context.Context) error {
 		{newer("ktrdr-controller"), "./cmd/controller", upgraded},
 	} {
 		group.Go(func() error {
-			cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w -X ktrdr.io/fleet/pkg/api.Version="+p[2], "-o", p[0], p[1]) //nolint:gosec // fixed arguments
+			cmd := exec.CommandContext(building, "go", "build", "-ldflags", "-s -w -X ktrdr.io/fleet/pkg/api.Version="+p[2], "-o", p[0], p[1]) //nolint:gosec // fixed arguments
 			cmd.Dir = module
 			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 			if out, err := cmd.CombinedOutput(); err != nil {
@@ -132,7 +132,10 @@ func build(ctx context.Context) error {
 			return nil
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return buildPackages(ctx)
 }
 
 func contextFor(d time.Duration) (context.Context, context.CancelFunc) {

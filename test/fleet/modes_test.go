@@ -58,38 +58,6 @@ func (f *fleet) awaitAgent(t *testing.T, n *node, what string, ok func(api.NodeS
 	})
 }
 
-// TestUpgrade replaces the programs of controller and agents by newer ones, as packages do,
-// the controller first. No container is touched.
-func TestUpgrade(t *testing.T) {
-	f := theFleet(t).base(t)
-	before := f.running(t)
-	replace := func(n *node, name string) {
-		t.Helper()
-		if err := copyFile(newer(name), n.Path("/usr/bin/"+name+".new"), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		n.run(t, "mv", "/usr/bin/"+name+".new", "/usr/bin/"+name)
-		n.run(t, "systemctl", "restart", name)
-	}
-	began := time.Now()
-	replace(f.controller, "ktrdr-controller")
-	f.karl.await(t, "agents of the version before are connected", func(d *document) bool { return d.settled(d.Head.Revision) })
-	t.Logf("the controller was upgraded and all were connected again after %s", since(began))
-	for _, n := range f.nodes {
-		replace(n, "ktrdr-agent")
-	}
-	f.karl.await(t, "all are upgraded", func(d *document) bool {
-		for i := range d.Nodes {
-			if d.Nodes[i].Version != upgraded {
-				return false
-			}
-		}
-		return d.settled(d.Head.Revision)
-	})
-	t.Logf("all were upgraded after %s", since(began))
-	f.untouched(t, "upgrade", before)
-}
-
 // TestRemoval takes a node out of the fleet: its containers run on, its certificate is good
 // for nothing, and it comes back with a new token.
 func TestRemoval(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,13 +24,16 @@ var hostnames = map[string]string{ //nolint:gochecknoglobals // a table
 	"a": "backend.lab", "b": "workers-b.lab", "c": "workers-c.lab", "gpu": "gpu.lab",
 }
 
-// bootNode boots a machine with the programs in place and the demonstration's images.
+// bootNode boots a machine and gives it the packages and the demonstration's images.
 func bootNode(ctx context.Context, name string, seed uint64) (*node, error) {
 	n := &node{name: name, line: lab.NewLine(seed)}
 	options := machineOptions(name, hostnames[name], func(root string) error { return installNode(name, root) })
 	options.Line = n.line
 	var err error
 	if n.Machine, err = world.network.Boot(ctx, options); err != nil {
+		return n, err
+	}
+	if _, err := n.install(ctx, version, "ktrdr-agent", "ktrdrctl"); err != nil {
 		return n, err
 	}
 	return n, loadImages(ctx, n.Machine)
@@ -43,17 +45,9 @@ type file struct {
 	mode       os.FileMode
 }
 
-// installNode puts the files where the package puts them, and what a node of the homelab
-// has: a share, the values of secrets, and a configuration that says where those are.
+// installNode puts on the disk what a node of the homelab has: a share, the values of
+// secrets, and a configuration that says where those are.
 func installNode(name, root string) error {
-	for _, p := range []string{"ktrdr-agent", "ktrdr-exec", "ktrdrctl"} {
-		if err := copyFile(program(p), filepath.Join(root, "usr/bin", p), 0o755); err != nil {
-			return err
-		}
-	}
-	if err := copyFile(module+"/packaging/systemd/ktrdr-agent.service", filepath.Join(root, "etc/systemd/system/ktrdr-agent.service"), 0o644); err != nil {
-		return err
-	}
 	share := ""
 	for _, folder := range []string{"strategies", "models", "data", "checkpoints"} {
 		share += "d /mnt/ktrdr_data/" + folder + " 2775 999 1500\n"
@@ -134,13 +128,4 @@ func since(began time.Time) time.Duration { return time.Since(began).Round(10 * 
 // machineOptions are those of a machine that is called so.
 func machineOptions(name, called string, install func(string) error) lab.MachineOptions {
 	return lab.MachineOptions{Root: world.root, Name: "node-" + name, Names: []string{called}, Install: install}
-}
-
-// gitProgram is this machine's git, which fits: the machines are of the same release.
-func gitProgram() (string, error) {
-	out, err := exec.LookPath("git")
-	if err != nil {
-		return "", fmt.Errorf("%w: %w", lab.ErrUnavailable, err)
-	}
-	return filepath.EvalSymlinks(out)
 }
