@@ -42,6 +42,7 @@ type fakeFleet struct {
 	changed chan struct{} // closed at every change
 	fleet   *ktrdrv1.Fleet
 	rollout *ktrdrv1.Rollout
+	parts   bool // what is large comes in parts, as of a controller that knows of that
 	calls   []string
 	refuse  map[string]error // by method
 	hangs   bool             // in WhoAmI
@@ -176,7 +177,7 @@ func (f *fakeFleet) WatchFleet(_ *ktrdrv1.GetFleetRequest, s grpc.ServerStreamin
 	fleet, _, changed := f.snapshot()
 	update := &ktrdrv1.FleetUpdate{Fleet: fleet}
 	for {
-		if err := s.Send(update); err != nil {
+		if err := f.parted(update, s.Send); err != nil {
 			return err
 		}
 		select {

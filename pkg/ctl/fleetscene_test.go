@@ -69,6 +69,9 @@ func (f *fakeFleet) play(scene string, now time.Time) error {
 			f.refuse["PlanTree"] = status.Error(codes.Unimplemented, "unknown method PlanTree")
 		case "old-scale":
 			f.fleet.Version = "v0.0.1"
+		case "large", "large-parts": // more than a message holds
+			f.parts = scene == "large-parts"
+			f.enlarge(now)
 		case "invalid":
 			delete(f.refuse, "PlanTree")
 			f.refuse["valid"] = errors.New("no such stack")

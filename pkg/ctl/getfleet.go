@@ -19,9 +19,42 @@ const nodesAtOnce = 100
 // document asks for the whole fleet.
 func (c *controller) document(ctx context.Context) (*document, error) {
 	d, err := c.ask(ctx, nil)
-	if refused, ok := errors.AsType[*remote.RefusedError](err); ok && refused.Code == codes.ResourceExhausted {
-		return c.inParts(ctx)
+	if tooLarge(err) {
+		d, err = c.picture(ctx)
 	}
+	if tooLarge(err) {
+		return c.inParts(ctx) // a controller of an earlier version
+	}
+	return d, err
+}
+
+// tooLarge says that the answer does not fit into one message.
+func tooLarge(err error) bool {
+	refused, ok := errors.AsType[*remote.RefusedError](err)
+	return ok && refused.Code == codes.ResourceExhausted
+}
+
+// picture takes the first picture of a watch, which comes in several messages.
+func (c *controller) picture(ctx context.Context) (*document, error) {
+	var d *document
+	err := c.call(ctx, 0, func(ctx context.Context) error {
+		stream, err := c.Fleet.WatchFleet(ctx, &ktrdrv1.GetFleetRequest{}, remote.Large())
+		for more := true; more && err == nil; {
+			var u *ktrdrv1.FleetUpdate
+			if u, err = stream.Recv(); err != nil {
+				break
+			}
+			if more = u.GetMore(); d == nil {
+				d = ofFleet(u.GetFleet(), c.Address())
+				continue
+			}
+			d.update(u, d.Time)
+		}
+		if err == nil {
+			d.doubt(time.Now())
+		}
+		return err
+	})
 	return d, err
 }
 

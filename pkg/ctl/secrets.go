@@ -62,11 +62,7 @@ type failedNode struct {
 }
 
 func (c *controller) secretsOfNodes(cmd *cobra.Command, nodes []string, v view) error {
-	var r *ktrdrv1.ReferencesResponse
-	err := c.call(cmd.Context(), nodePatience, func(ctx context.Context) (err error) {
-		r, err = c.Fleet.References(ctx, &ktrdrv1.ReferencesRequest{Nodes: nodes}, remote.Large())
-		return err
-	})
+	r, err := c.references(cmd.Context(), nodes)
 	if err != nil {
 		return err
 	}
@@ -227,4 +223,33 @@ func secretTroubles(st *api.SecretsStatus) []string {
 		}
 	}
 	return list
+}
+
+// reasonFull is that of nodes whose answer did not fit into the reply.
+const reasonFull = "AnswerTooLarge"
+
+// references asks until no node's answer is missing for want of room.
+func (c *controller) references(ctx context.Context, nodes []string) (*ktrdrv1.ReferencesResponse, error) {
+	all := &ktrdrv1.ReferencesResponse{}
+	for {
+		var r *ktrdrv1.ReferencesResponse
+		err := c.call(ctx, nodePatience, func(ctx context.Context) (err error) {
+			r, err = c.Fleet.References(ctx, &ktrdrv1.ReferencesRequest{Nodes: nodes}, remote.Large())
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		nodes = nil
+		for _, f := range r.GetFailed() {
+			if f.GetReason() == reasonFull && len(r.GetNodes()) > 0 {
+				nodes = append(nodes, f.GetNode())
+			} else {
+				all.Failed = append(all.Failed, f)
+			}
+		}
+		if all.Nodes = append(all.Nodes, r.GetNodes()...); len(nodes) == 0 {
+			return all, nil
+		}
+	}
 }

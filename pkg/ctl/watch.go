@@ -12,7 +12,6 @@ import (
 
 	"charm.land/lipgloss/v2"
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc/codes"
 
 	"ktrdr.io/fleet/pkg/ctl/internal/remote"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
@@ -69,6 +68,7 @@ type fleetFeed struct {
 	updates    chan *ktrdrv1.FleetUpdate
 	failed     chan error
 	known      *document
+	more       bool // of the same moment is to come
 	received   time.Time
 }
 
@@ -80,7 +80,7 @@ func (f *fleetFeed) next(ctx context.Context) (*document, error) {
 			pause(ctx, lostPause)
 		}
 		f.open(ctx)
-	} else {
+	} else if !f.more {
 		pause(ctx, watchInterval/5) // what comes together is shown together
 	}
 	select {
@@ -88,14 +88,17 @@ func (f *fleetFeed) next(ctx context.Context) (*document, error) {
 		f.apply(u)
 	case err := <-f.failed:
 		f.updates = nil
-		if refused, ok := errors.AsType[*remote.RefusedError](err); ok && refused.Code == codes.ResourceExhausted {
-			return f.controller.document(ctx) // it does not fit into one message: look again and again
+		if tooLarge(err) {
+			return f.controller.document(ctx) // by an earlier controller, in one message: look again and again
 		}
 		return nil, err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	for more := true; more; {
+		if f.more {
+			return f.next(ctx)
+		}
 		select {
 		case u := <-f.updates:
 			f.apply(u)
@@ -109,7 +112,7 @@ func (f *fleetFeed) next(ctx context.Context) (*document, error) {
 // open starts the stream; its goroutine ends with ctx or with the stream.
 func (f *fleetFeed) open(ctx context.Context) {
 	updates, failed := make(chan *ktrdrv1.FleetUpdate), make(chan error, 1)
-	f.updates, f.failed = updates, failed
+	f.updates, f.failed, f.more = updates, failed, false
 	go func() {
 		failed <- f.controller.Explain(ctx, receive(ctx, f.controller, updates))
 	}()
@@ -134,6 +137,7 @@ func receive(ctx context.Context, c *controller, updates chan<- *ktrdrv1.FleetUp
 }
 
 func (f *fleetFeed) apply(u *ktrdrv1.FleetUpdate) {
+	f.more = u.GetMore()
 	if u.GetFleet() != nil || f.known == nil {
 		f.known, f.received = ofFleet(u.GetFleet(), f.controller.Address()), time.Now()
 		return

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/controller/hub"
@@ -59,6 +60,14 @@ func outcomeOf(node string, result *ktrdrv1.CommandResult, err error) *ktrdrv1.N
 	return &ktrdrv1.NodeResult{Node: node, Reason: wire.Text(cut(result.GetReason(), 100)), Message: wire.Text(cut(result.GetMessage(), 4<<10))}
 }
 
+// share cuts what nodes say so that all of it fits into one reply.
+func share(results []*ktrdrv1.NodeResult) {
+	limit := replySize / 2 / max(1, len(results))
+	for _, r := range results {
+		r.Message = wire.Text(cut(r.GetMessage(), max(limit, 100)))
+	}
+}
+
 // onNodes gives a command to nodes and returns how each ended, sorted.
 func (s *Service) onNodes(ctx context.Context, nodes []string, name string, command func(node string) *ktrdrv1.Command) *ktrdrv1.NodeResults {
 	out := &ktrdrv1.NodeResults{}
@@ -70,6 +79,7 @@ func (s *Service) onNodes(ctx context.Context, nodes []string, name string, comm
 		out.Results = append(out.Results, outcomeOf(node, result, err))
 	})
 	slices.SortFunc(out.GetResults(), func(x, y *ktrdrv1.NodeResult) int { return strings.Compare(x.GetNode(), y.GetNode()) })
+	share(out.GetResults())
 	return out
 }
 
@@ -181,7 +191,7 @@ func (s *Service) References(ctx context.Context, r *ktrdrv1.ReferencesRequest) 
 	if err != nil {
 		return nil, s.failed(ctx, "list references", err)
 	}
-	out := &ktrdrv1.ReferencesResponse{}
+	out, size := &ktrdrv1.ReferencesResponse{}, 0
 	var mu sync.Mutex
 	s.each(ctx, nodes, commandTimeout, func(ctx context.Context, node string) {
 		command := &ktrdrv1.Command{By: by(ctx), Kind: &ktrdrv1.Command_Secrets{Secrets: &ktrdrv1.SecretsCommand{}}}
@@ -190,13 +200,17 @@ func (s *Service) References(ctx context.Context, r *ktrdrv1.ReferencesRequest) 
 		defer mu.Unlock()
 		if answer := result.GetSecrets(); err == nil && answer != nil && result.GetReason() == "" {
 			answer.Node = node // whatever the agent says
-			out.Nodes = append(out.Nodes, answer)
-			return
+			if size += proto.Size(answer); len(out.GetNodes()) == 0 || size <= replySize/2 {
+				out.Nodes = append(out.Nodes, answer)
+				return
+			}
+			result, err = &ktrdrv1.CommandResult{Reason: reasonFull, Message: "its answer does not fit into the message: ask for it with --node"}, nil
 		}
 		out.Failed = append(out.Failed, outcomeOf(node, result, err))
 	})
 	slices.SortFunc(out.GetNodes(), func(x, y *ktrdrv1.SecretsStatus) int { return strings.Compare(x.GetNode(), y.GetNode()) })
 	slices.SortFunc(out.GetFailed(), func(x, y *ktrdrv1.NodeResult) int { return strings.Compare(x.GetNode(), y.GetNode()) })
+	share(out.GetFailed())
 	return out, nil
 }
 

@@ -105,7 +105,7 @@ func (s *trees) write(t testing.TB, name string, files map[string]string) string
 	return id
 }
 
-func newLab(t testing.TB) *lab {
+func newLab(t testing.TB, change ...func(*hub.Config)) *lab {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	if testing.Verbose() {
@@ -121,7 +121,11 @@ func newLab(t testing.TB) *lab {
 	must(t, err)
 	shelf := slicing.NewShelf(l.trees)
 	l.shelf = shelf
-	l.hub, err = hub.New(hub.Config{Controller: "c1", Version: "test", Shelf: shelf, Memory: l.session, Caller: caller, Newest: l.newest, Log: log, StatusInterval: 10 * time.Millisecond})
+	config := hub.Config{Controller: "c1", Version: "test", Shelf: shelf, Memory: l.session, Caller: caller, Newest: l.newest, Log: log, StatusInterval: 10 * time.Millisecond}
+	for _, c := range change {
+		c(&config)
+	}
+	l.hub, err = hub.New(config)
 	must(t, err)
 	l.ledger = fleet.NewLedger(log)
 	driver := &fleet.Driver{Store: l.store, Session: l.session, Hub: l.hub, Shelf: shelf, Ledger: l.ledger, Grace: 500 * time.Millisecond, Log: log}
@@ -138,6 +142,7 @@ func newLab(t testing.TB) *lab {
 	rpc := grpc.NewServer(wire.ServerOptions()...)
 	ktrdrv1.RegisterAgentServiceServer(rpc, l.hub)
 	ktrdrv1.RegisterFleetServiceServer(rpc, service)
+	ktrdrv1.RegisterNodeServiceServer(rpc, fleet.NewNodes(service, nil))
 
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	g, ctx := errgroup.WithContext(ctx)
@@ -203,13 +208,18 @@ func (l *lab) dial(c *pki.Credentials) (*grpc.ClientConn, error) {
 // fleet is an operator's client.
 func (l *lab) fleet() ktrdrv1.FleetServiceClient {
 	l.t.Helper()
+	return ktrdrv1.NewFleetServiceClient(l.operator())
+}
+
+func (l *lab) operator() *grpc.ClientConn {
+	l.t.Helper()
 	if l.admin == nil {
 		l.admin = l.credentials(pki.Operator, "karl")
 	}
 	conn, err := l.dial(l.admin)
 	must(l.t, err)
 	l.t.Cleanup(func() { _ = conn.Close() })
-	return ktrdrv1.NewFleetServiceClient(conn)
+	return conn
 }
 
 // agent starts a node's agent; stop ends it.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/controller/hub"
@@ -68,7 +69,11 @@ func (s *Service) GetFleet(ctx context.Context, r *ktrdrv1.GetFleetRequest) (*kt
 	if err := v.check(nodes, r.GetNodes()); err != nil {
 		return nil, err
 	}
-	return s.fleet(v, nodes, r.GetNodes()), nil
+	out := s.fleet(v, nodes, r.GetNodes())
+	if size := proto.Size(out); size > replySize {
+		return nil, status.Errorf(codes.ResourceExhausted, "the state of %d nodes has %d bytes, a message %d at most: name some of them, or watch the fleet", len(out.GetNodes()), size, replySize)
+	}
+	return out, nil
 }
 
 // check refuses names of nodes that nobody knows.
@@ -91,7 +96,7 @@ const maxNames = 10_000
 // watchRest is the least time between two messages of a watch: what changes meanwhile is one.
 const watchRest = 200 * time.Millisecond
 
-// WatchFleet sends the fleet as GetFleet does, and after that every node that changes.
+// WatchFleet sends the fleet as GetFleet does, in parts, and after that every node that changes.
 func (s *Service) WatchFleet(r *ktrdrv1.GetFleetRequest, out grpc.ServerStreamingServer[ktrdrv1.FleetUpdate]) error {
 	ctx := out.Context()
 	w := &fleetWatch{service: s, only: r.GetNodes()}
@@ -102,8 +107,10 @@ func (s *Service) WatchFleet(r *ktrdrv1.GetFleetRequest, out grpc.ServerStreamin
 			return err
 		}
 		if update != nil {
-			if err := out.Send(update); err != nil {
-				return err
+			for _, part := range partsOf(update) {
+				if err := out.Send(part); err != nil {
+					return err
+				}
 			}
 		}
 		pause(ctx, watchRest)

@@ -182,7 +182,9 @@ type FleetUpdate struct {
 	// Head, when it changed.
 	Head *Commit `protobuf:"bytes,4,opt,name=head,proto3" json:"head,omitempty"`
 	// Rollout, when it changed.
-	Rollout       *Rollout `protobuf:"bytes,5,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	Rollout *Rollout `protobuf:"bytes,5,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	// More of the same moment follows in the next message, in its field nodes.
+	More          bool `protobuf:"varint,6,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -250,6 +252,13 @@ func (x *FleetUpdate) GetRollout() *Rollout {
 		return x.Rollout
 	}
 	return nil
+}
+
+func (x *FleetUpdate) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // Node is one node of the fleet.
@@ -1775,13 +1784,14 @@ const file_ktrdr_v1_fleet_proto_rawDesc = "" +
 	"\n" +
 	"conditions\x18\x06 \x03(\v2\x13.ktrdr.v1.ConditionR\n" +
 	"conditions\x12\x18\n" +
-	"\aversion\x18\a \x01(\tR\aversion\"\xc7\x01\n" +
+	"\aversion\x18\a \x01(\tR\aversion\"\xdb\x01\n" +
 	"\vFleetUpdate\x12%\n" +
 	"\x05fleet\x18\x01 \x01(\v2\x0f.ktrdr.v1.FleetR\x05fleet\x12$\n" +
 	"\x05nodes\x18\x02 \x03(\v2\x0e.ktrdr.v1.NodeR\x05nodes\x12\x18\n" +
 	"\aremoved\x18\x03 \x03(\tR\aremoved\x12$\n" +
 	"\x04head\x18\x04 \x01(\v2\x10.ktrdr.v1.CommitR\x04head\x12+\n" +
-	"\arollout\x18\x05 \x01(\v2\x11.ktrdr.v1.RolloutR\arollout\"\xd4\x04\n" +
+	"\arollout\x18\x05 \x01(\v2\x11.ktrdr.v1.RolloutR\arollout\x12\x12\n" +
+	"\x04more\x18\x06 \x01(\bR\x04more\"\xd4\x04\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x1c\n" +

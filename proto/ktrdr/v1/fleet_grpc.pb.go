@@ -47,9 +47,11 @@ const (
 //
 // FleetService is the fleet as operators see and steer it.
 type FleetServiceClient interface {
-	// GetFleet returns the state of all nodes, or of some.
+	// GetFleet returns the state of all nodes, or of some. What is larger than a message is
+	// RESOURCE_EXHAUSTED: name some nodes, or call WatchFleet.
 	GetFleet(ctx context.Context, in *GetFleetRequest, opts ...grpc.CallOption) (*Fleet, error)
-	// WatchFleet sends the fleet as GetFleet does, and after that every node that changes.
+	// WatchFleet sends the fleet as GetFleet does, and after that every node that changes. A picture
+	// that is larger than a message comes in several, whose field more says so.
 	WatchFleet(ctx context.Context, in *GetFleetRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FleetUpdate], error)
 	// Validate reports the problems of a state that was uploaded, and what would change.
 	Validate(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[TreeChunk, ValidateResponse], error)
@@ -81,7 +83,8 @@ type FleetServiceClient interface {
 	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
 	// Doctor checks controller and nodes.
 	Doctor(ctx context.Context, in *DoctorRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[NodeCheck], error)
-	// References lists secret references and who uses them; never a value.
+	// References lists secret references and who uses them; never a value. Nodes whose answer does
+	// not fit into the message are in failed, with the reason AnswerTooLarge: ask for them again.
 	References(ctx context.Context, in *ReferencesRequest, opts ...grpc.CallOption) (*ReferencesResponse, error)
 }
 
@@ -339,9 +342,11 @@ func (c *fleetServiceClient) References(ctx context.Context, in *ReferencesReque
 //
 // FleetService is the fleet as operators see and steer it.
 type FleetServiceServer interface {
-	// GetFleet returns the state of all nodes, or of some.
+	// GetFleet returns the state of all nodes, or of some. What is larger than a message is
+	// RESOURCE_EXHAUSTED: name some nodes, or call WatchFleet.
 	GetFleet(context.Context, *GetFleetRequest) (*Fleet, error)
-	// WatchFleet sends the fleet as GetFleet does, and after that every node that changes.
+	// WatchFleet sends the fleet as GetFleet does, and after that every node that changes. A picture
+	// that is larger than a message comes in several, whose field more says so.
 	WatchFleet(*GetFleetRequest, grpc.ServerStreamingServer[FleetUpdate]) error
 	// Validate reports the problems of a state that was uploaded, and what would change.
 	Validate(grpc.ClientStreamingServer[TreeChunk, ValidateResponse]) error
@@ -373,7 +378,8 @@ type FleetServiceServer interface {
 	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
 	// Doctor checks controller and nodes.
 	Doctor(*DoctorRequest, grpc.ServerStreamingServer[NodeCheck]) error
-	// References lists secret references and who uses them; never a value.
+	// References lists secret references and who uses them; never a value. Nodes whose answer does
+	// not fit into the message are in failed, with the reason AnswerTooLarge: ask for them again.
 	References(context.Context, *ReferencesRequest) (*ReferencesResponse, error)
 	mustEmbedUnimplementedFleetServiceServer()
 }
