@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ktrdr.io/fleet/pkg/agent/report"
+	"ktrdr.io/fleet/pkg/agent/uplink"
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/desired"
 	"ktrdr.io/fleet/pkg/plan"
@@ -89,6 +90,18 @@ func (b backend) PlanTree(ctx context.Context, dir string) ([]*plan.Plan, error)
 		}))
 	}
 	return plans, nil
+}
+
+// Logs reads what the containers of the desired state print, redacted.
+func (b backend) Logs(ctx context.Context, q report.LogQuery, emit func(report.LogLine)) error {
+	of := uplink.LogQuery{Stack: q.Stack, Services: q.Services, Tail: q.Tail, Since: q.Since, Follow: q.Follow}
+	return b.a.containerLogs().Stream(ctx, of, func(l uplink.LogLine) {
+		stream := "stdout"
+		if l.Stderr {
+			stream = "stderr"
+		}
+		emit(report.LogLine{Time: l.Time, Stack: l.Stack, Service: l.Service, Container: l.Container, Stream: stream, Text: l.Text})
+	})
 }
 
 // Alive says whether the loop still turns.

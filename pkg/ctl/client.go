@@ -83,6 +83,24 @@ func (c *client) do(ctx context.Context, req request, out any) error {
 func (c *client) read(ctx context.Context, req request) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout+req.patience)
 	defer cancel()
+	body, err := c.stream(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close() //nolint:errcheck // a body that was read
+	answer, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
+	if err != nil {
+		return nil, c.unreachable(ctx, err)
+	}
+	if len(answer) > maxAnswer {
+		return nil, fmt.Errorf("the answer of %s has more than %d bytes", c.address, maxAnswer)
+	}
+	return answer, nil
+}
+
+// stream sends a request and returns the body of the answer, which the caller closes. There
+// is no time limit but that of ctx.
+func (c *client) stream(ctx context.Context, req request) (io.ReadCloser, error) {
 	target := c.base + req.path
 	if len(req.query) > 0 {
 		target += "?" + req.query.Encode()
@@ -98,18 +116,19 @@ func (c *client) read(ctx context.Context, req request) ([]byte, error) {
 	if err != nil {
 		return nil, c.unreachable(ctx, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // a body that was read
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return nil, c.unreachable(ctx, err)
-	case len(answer) > maxAnswer:
-		return nil, fmt.Errorf("the answer of %s has more than %d bytes", c.address, maxAnswer)
-	case resp.StatusCode >= 300:
-		return nil, c.refused(resp.StatusCode, answer)
+	if resp.StatusCode < 300 {
+		return resp.Body, nil
 	}
-	return answer, nil
+	defer resp.Body.Close() //nolint:errcheck // a body that was read
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	if err != nil {
+		return nil, c.unreachable(ctx, err)
+	}
+	return nil, c.refused(resp.StatusCode, answer)
 }
+
+// maxRefusal bounds what is read of an answer that is no success, in bytes.
+const maxRefusal = 1 << 20
 
 // refusedError is an answer that is no success.
 type refusedError struct {

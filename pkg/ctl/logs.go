@@ -35,7 +35,7 @@ func (s *session) logsCommand() *cobra.Command {
 		Short: "What containers print, of several nodes at once",
 		Long: "Shows the logs of a stack or of some of its services on all connected nodes that have it, or on some, by\n" +
 			"time. With -f it goes on, also with containers that come, and when a node was away meanwhile.\n" +
-			"Secrets are redacted on the nodes.",
+			"Secrets are redacted on the nodes. One agent tells only those who may open its Unix socket.",
 		Example: `ktrdrctl logs core backend --tail 100
 ktrdrctl logs -f workers --node b --node c
 ktrdrctl logs workers --since 10m -o json`,
@@ -48,6 +48,14 @@ ktrdrctl logs workers --since 10m -o json`,
 	sinceText := cmd.Flags().String("since", "", "only lines from then on: a duration such as 10m, or a time such as 2026-01-31T12:00:00Z")
 	times := cmd.Flags().BoolP("timestamps", "t", false, "show when each line was printed")
 	nodes := s.nodeFlag(cmd)
+	show := func(cmd *cobra.Command, who string, read logSource, req *ktrdrv1.LogsRequest) error {
+		l := &logReader{
+			read: read, who: who, request: req, notes: cmd.ErrOrStderr(),
+			out:    &logPrinter{out: cmd.OutOrStdout(), format: *format, times: *times},
+			merger: &logmerge.Merger{Window: logWindow, Limit: logLimit},
+		}
+		return l.run(cmd.Context())
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		from, err := parseSince(time.Now(), *sinceText)
 		if err != nil {
@@ -65,26 +73,30 @@ ktrdrctl logs workers --since 10m -o json`,
 		}
 		return s.run(sides{
 			fleet: func(cmd *cobra.Command, c *controller, _ []string) error {
-				l := &logReader{
-					controller: c, request: req, notes: cmd.ErrOrStderr(),
-					out:    &logPrinter{out: cmd.OutOrStdout(), format: *format, times: *times},
-					merger: &logmerge.Merger{Window: logWindow, Limit: logLimit},
-				}
-				return l.run(cmd.Context())
+				return show(cmd, "controller", c.readLogs, req)
 			},
-			instead: "docker compose -p PROJECT logs -f on the node; ktrdrctl status -o json shows the project.",
+			agent: func(cmd *cobra.Command, c *client, _ []string) error {
+				if len(*nodes) > 0 {
+					return errors.New("--node is for a fleet; an agent tells of its own node")
+				}
+				return show(cmd, "agent", c.readLogs, req)
+			},
 		})(cmd, args)
 	}
 	return cmd
 }
 
+// logSource gives lines to take until there are no more, which is io.EOF.
+type logSource func(ctx context.Context, req *ktrdrv1.LogsRequest, take func(*ktrdrv1.LogsResponse)) error
+
 // logReader shows logs of several nodes, each line once.
 type logReader struct {
-	controller *controller
-	request    *ktrdrv1.LogsRequest
-	notes      io.Writer
-	out        *logPrinter
-	merger     *logmerge.Merger
+	read    logSource
+	who     string // is asked: controller or agent
+	request *ktrdrv1.LogsRequest
+	notes   io.Writer
+	out     *logPrinter
+	merger  *logmerge.Merger
 
 	answers chan logAnswer
 	ended   chan logEnd
@@ -168,7 +180,7 @@ func (l *logReader) begin(ctx context.Context, req *ktrdrv1.LogsRequest, after t
 
 // beginAgain is for a controller that went away.
 func (l *logReader) beginAgain(ctx context.Context) context.Context {
-	fmt.Fprintln(l.notes, "ktrdrctl: the controller does not answer; waiting for it")
+	fmt.Fprintln(l.notes, "ktrdrctl: the "+l.who+" does not answer; waiting for it")
 	l.merger.Resume("")
 	return l.begin(ctx, l.again(""), lostPause)
 }
@@ -181,12 +193,12 @@ func (l *logReader) isLost(err error) bool {
 // start reads a stream after a pause; its goroutine ends with ctx or with the stream.
 func (l *logReader) start(ctx context.Context, node string, req *ktrdrv1.LogsRequest, after time.Duration) {
 	l.open++
-	answers, ended, c, round := l.answers, l.ended, l.controller, l.round
+	answers, ended, read, round := l.answers, l.ended, l.read, l.round
 	go func() {
 		pause(ctx, after)
 		err := ctx.Err()
 		if err == nil {
-			err = readLogs(ctx, c, req, func(a *ktrdrv1.LogsResponse) {
+			err = read(ctx, req, func(a *ktrdrv1.LogsResponse) {
 				select {
 				case answers <- logAnswer{a, round}:
 				case <-ctx.Done():
@@ -198,18 +210,6 @@ func (l *logReader) start(ctx context.Context, node string, req *ktrdrv1.LogsReq
 		case <-ctx.Done():
 		}
 	}()
-}
-
-func readLogs(ctx context.Context, c *controller, req *ktrdrv1.LogsRequest, take func(*ktrdrv1.LogsResponse)) error {
-	stream, err := c.Fleet.Logs(ctx, req)
-	for err == nil {
-		var a *ktrdrv1.LogsResponse
-		if a, err = stream.Recv(); err != nil {
-			break
-		}
-		take(a)
-	}
-	return c.Explain(ctx, err)
 }
 
 // take keeps lines, and asks a node again that went away.

@@ -278,6 +278,21 @@ func (b *backend) Doctor(_ context.Context, _ report.DoctorRequest, emit func(ap
 	return nil
 }
 
+// Logs tells two lines, and a third one when it follows.
+func (b *backend) Logs(ctx context.Context, q report.LogQuery, emit func(report.LogLine)) error {
+	at := time.Date(2026, 1, 1, 0, 0, 1, 0, time.UTC)
+	emit(report.LogLine{Time: at.Add(time.Second), Stack: q.Stack, Service: "db", Container: "ktrdr-db", Stream: "stderr", Text: "second \x1b[31m"})
+	emit(report.LogLine{Time: at, Stack: q.Stack, Service: "backend", Container: "ktrdr-backend", Stream: "stdout", Text: fmt.Sprintf("first %v %d %t", q.Services, q.Tail, q.Since.IsZero())})
+	if q.Follow {
+		emit(report.LogLine{Time: at.Add(2 * time.Second), Stack: q.Stack, Service: "db", Container: "ktrdr-db", Stream: "stdout", Text: "third"})
+		<-ctx.Done()
+	}
+	if q.Tail == 7 {
+		return errors.New("the engine went away")
+	}
+	return nil
+}
+
 func (b *backend) PlanTree(ctx context.Context, dir string) ([]*plan.Plan, error) {
 	d, _, err := desired.Load(ctx, desired.Request{Root: dir, Node: "b", Revision: "local"})
 	if err != nil {

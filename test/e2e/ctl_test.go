@@ -40,6 +40,7 @@ func TestCtl(t *testing.T) {
 		{"nothing to do", []string{"plan", a.repo}},
 		{"desired state accepted", []string{"events"}},
 		{"", []string{"version"}},
+		{"", []string{"logs", "app"}},
 	} {
 		if out := a.ctl(0, c.args...); !strings.Contains(strings.ToLower(out), c.says) {
 			t.Errorf("ktrdrctl %v does not say %q:\n%s", c.args, c.says, out)

@@ -26,6 +26,7 @@ type Backend interface {
 	Doctor(ctx context.Context, req DoctorRequest, emit func(api.Check)) error
 	// Alive returns an error when the agent's loop hangs.
 	Alive() error
+	Logs
 }
 
 // DoctorRequest says what is checked.
@@ -43,6 +44,8 @@ type handler struct {
 	routes  map[string]methods
 	// planning bounds uploads under way: each may hold maxTree bytes.
 	planning chan struct{}
+	// reading bounds streams of logs.
+	reading chan struct{}
 }
 
 // methods are the answers of one path by method.
@@ -56,6 +59,7 @@ type answer func(w http.ResponseWriter, r *http.Request) (any, error)
 func (r *Report) Handler(b Backend) http.Handler {
 	h := newHandler(r, b)
 	h.routes["/v1/secrets"] = methods{http.MethodGet: h.secrets}
+	h.routes["/v1/logs"] = methods{http.MethodGet: h.logs}
 	h.routes["/v1/hold"] = methods{http.MethodPost: h.hold}
 	h.routes["/v1/resume"] = methods{http.MethodPost: h.resume}
 	h.routes["/v1/plan"][http.MethodPost] = h.planTree
@@ -72,6 +76,7 @@ func (r *Report) ReadHandler(b Backend) http.Handler {
 	}
 	h.routes["/v1/plan"][http.MethodPost] = refuseWrite
 	h.routes["/v1/secrets"] = methods{http.MethodGet: refuseSecrets}
+	h.routes["/v1/logs"] = methods{http.MethodGet: refuseLogs}
 	return h.guarded()
 }
 
@@ -80,7 +85,7 @@ func refuseWrite(http.ResponseWriter, *http.Request) (any, error) {
 }
 
 func newHandler(r *Report, b Backend) *handler {
-	h := &handler{report: r, backend: b, planning: make(chan struct{}, 2)}
+	h := &handler{report: r, backend: b, planning: make(chan struct{}, 2), reading: make(chan struct{}, maxLogStreams)}
 	metrics := r.metrics.Handler()
 	h.routes = map[string]methods{
 		"/healthz":    {http.MethodGet: h.healthz},

@@ -32,6 +32,7 @@ type backend struct {
 	syncs int
 	holds map[string]*api.Hold
 	tree  func(ctx context.Context, dir string) ([]*plan.Plan, error)
+	logs  func(ctx context.Context, q report.LogQuery, emit func(report.LogLine)) error
 }
 
 func (b *backend) Alive() error { return b.alive }
