@@ -7,24 +7,30 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-var seedFlag = flag.Uint64("seed", 0, "of the faults in TestChaos; 0 for another one each time") //nolint:gochecknoglobals // a flag
-
-// Length of the chaos and the pauses in it.
-const (
-	chaosTime  = 20 * time.Second
-	faultPause = 1500 * time.Millisecond
+var (
+	seedFlag = flag.Uint64("seed", 0, "of the faults in TestChaos; 0 for another one each time")                        //nolint:gochecknoglobals // a flag
+	deckFlag = flag.Int("decks", 1, "of faults in TestChaos: in each, every process is killed and every link cut once") //nolint:gochecknoglobals // a flag
 )
 
-// TestChaos kills controller, agents and engines and cuts links at random moments, under a
-// stream of pushes of one operator and of scales of another one. What was accepted is in the
-// history, no node ever has a file of another one, and all end on what was pushed last.
+// faultPause is the longest pause between two faults.
+const faultPause = 1500 * time.Millisecond
+
+// chaosLimit is how long after the last fault all have converged at the latest. An engine
+// takes ten seconds to end what does not heed a signal, an agent two to be started again and
+// five to find its controller, a container that is watched ten to be looked at again; on a
+// machine of two CPUs with a load of twenty, four nodes need 30 s for the rest.
+const chaosLimit = 90 * time.Second
+
+// TestChaos kills every process (controller, agents, engines) and cuts every link at random
+// moments, under a stream of pushes of one operator and of scales of another one. What was
+// accepted is in the history, in its order; no node ever has a file of another one, or one
+// that the revision does not have; and all end on what was pushed last.
 func TestChaos(t *testing.T) {
 	f := theFleet(t).base(t)
 	seed := *seedFlag
@@ -32,34 +38,44 @@ func TestChaos(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-seed %d", seed)
-	c := &chaos{fleet: f, t: t, chance: rand.New(rand.NewPCG(seed, 1)), over: make(chan struct{})} //nolint:gosec // chance that can be repeated is what is wanted
-	timer := time.AfterFunc(chaosTime, func() { close(c.over) })
-	defer timer.Stop()
+	c := &chaos{
+		fleet: f, t: t, chance: rand.New(rand.NewPCG(seed, 1)), over: make(chan struct{}), //nolint:gosec // chance that can be repeated is what is wanted
+		trees: map[string]*tree{},
+	}
 	var all sync.WaitGroup
-	all.Go(c.breakThings)
+	all.Go(func() {
+		defer close(c.over)
+		c.breakThings()
+	})
 	all.Go(c.push)
 	all.Go(func() { c.scale(rand.New(rand.NewPCG(seed, 2))) }) //nolint:gosec // likewise
 	all.Go(c.watchSlices)
 	all.Wait()
-	for _, n := range f.nodes {
-		mend(n)
-	}
+	last := time.Now()
 	t.Logf("faults: %s", strings.Join(c.faults, ", "))
+	if c.freeEngines() {
+		last = time.Now()
+	}
 	f.karl.await(t, "the controller is back", func(*document) bool { return true })
 	f.karl.pull(t)
 	if err := c.describe("the last word"); err != nil {
 		t.Fatal(err)
 	}
-	last := f.karl.commit(t, "the last word")
+	revision := f.karl.commit(t, "the last word")
 	f.karl.git(t, "push", "--quiet", "-o", "nowait", remote, "main")
-	began := time.Now()
-	f.karl.settle(t, last)
-	t.Logf("all were converged %s after the last push", since(began))
-	c.nothingIsLost(last)
+	f.karl.settle(t, revision)
+	took := since(last)
+	t.Logf("all were converged %s after the last fault", took)
+	if took > chaosLimit {
+		t.Errorf("all were converged %s after the last fault, wanted within %s", took, chaosLimit)
+	}
 	c.look()
+	c.nothingIsLost(revision)
+	c.nothingIsWrong()
+	c.allHave(revision)
 	t.Logf("%d pushes and %d scales were accepted, %d tries were not; %d looks at slices", len(c.pushes), len(c.scales), c.refused, c.looks)
-	if len(c.pushes) == 0 || len(c.scales) == 0 {
-		t.Error("nothing was changed under faults: this proves nothing")
+	if len(c.pushes) == 0 || len(c.scales) == 0 || c.refused == 0 {
+		t.Error("nothing was changed, or nothing was refused, under faults: this proves nothing")
 	}
 }
 
@@ -69,36 +85,63 @@ type chaos struct {
 	chance *rand.Rand
 	faults []string
 	over   chan struct{} // closed at the end
+	// trees are what nodes were seen to have, by node and name of the tree.
+	trees map[string]*tree
 
 	mu             sync.Mutex
-	pushes, scales []string // revisions that were accepted
+	pushes, scales []string // revisions that were accepted, in this order
 	refused, looks int
+}
+
+// fault is a unit whose process is killed, or a link that is cut.
+type fault struct {
+	unit string
+	of   *node
+}
+
+const link = "link"
+
+// deck are faults in random order: each process of each machine is killed, the one
+// controller as often as there are other units, and each link is cut.
+func (c *chaos) deck() []fault {
+	var deck []fault
+	for _, name := range nodeNames() {
+		n := c.nodes[name]
+		deck = append(deck, fault{"ktrdr-agent", n}, fault{"docker", n}, fault{link, n})
+	}
+	for range 3 {
+		deck = append(deck, fault{"ktrdr-controller", c.controller})
+	}
+	c.chance.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
+	return deck
 }
 
 // breakThings breaks one thing after the other.
 func (c *chaos) breakThings() {
-	names := []string{"a", "b", "c", "gpu"}
-	for c.pause(time.Duration(c.chance.Int64N(int64(faultPause)))) {
-		n := c.nodes[names[c.chance.IntN(len(names))]]
-		fault := [...]string{"controller", "agent", "dockerd", "link"}[c.chance.IntN(4)]
-		c.faults = append(c.faults, fault+" "+n.name)
-		var err error
-		switch fault {
-		case "controller":
-			_, err = c.controller.try("systemctl", "kill", "--kill-who=all", "--signal=KILL", "ktrdr-controller")
-		case "agent":
-			_, err = n.try("systemctl", "kill", "--kill-who=all", "--signal=KILL", "ktrdr-agent")
-		case "dockerd":
-			_, err = n.try("systemctl", "kill", "--kill-who=main", "--signal=KILL", "docker")
-		case "link":
-			cut(n, c.chance.IntN(3))
-			c.pause(time.Duration(c.chance.Int64N(int64(2 * time.Second))))
-			mend(n)
-		}
-		if err != nil {
-			c.t.Errorf("%s of %s: %v", fault, n.name, err)
+	for range *deckFlag {
+		for _, f := range c.deck() {
+			c.pause(time.Duration(c.chance.Int64N(int64(faultPause))))
+			c.faults = append(c.faults, f.unit+" of "+f.of.name)
+			if f.unit == link {
+				cut(f.of, c.chance.IntN(3))
+				c.pause(time.Duration(c.chance.Int64N(int64(2 * time.Second))))
+				mend(f.of)
+				continue
+			}
+			if err := f.of.kill(f.unit); err != nil {
+				c.t.Errorf("kill %s of %s: %v", f.unit, f.of.name, err)
+			}
 		}
 	}
+}
+
+// kill ends the main process of a unit, as soon as there is one: what was killed a moment
+// ago may not be back yet. Debian's unit of the engine is given up when it is started more
+// than three times in a minute, which is not what is tested.
+func (n *node) kill(unit string) error {
+	const script = `until systemctl reset-failed $0 && systemctl kill --kill-who=main --signal=KILL $0 2>/dev/null; do sleep 0.05; done`
+	_, err := n.try("sh", "-c", script, unit)
+	return err
 }
 
 // pause waits, and tells whether the chaos goes on.
@@ -160,50 +203,64 @@ func (c *chaos) note(a answer, revision string, to *[]string) {
 	}
 }
 
-// nothingIsLost: what was accepted is in the history of the branch, once, and the head is
-// the last push.
-func (c *chaos) nothingIsLost(last string) {
-	c.t.Helper()
-	c.karl.pull(c.t)
-	history := strings.Fields(c.karl.git(c.t, "log", "--first-parent", "--format=%H"))
-	if history[0] != last {
-		c.t.Errorf("the head is %s, pushed was %s", history[0], last)
-	}
-	for _, revision := range append(slices.Clone(c.pushes), c.scales...) {
-		if !slices.Contains(history, revision) {
-			c.t.Errorf("revision %s was accepted and is not in the history", revision)
+// leftovers prints what an engine keeps for no container that runs: interfaces whose other
+// end is in none, and ports.
+const leftovers = `
+running=$(docker ps --quiet)
+peers=$(for pid in $(test -z "$running" || docker inspect --format '{{.State.Pid}}' $running); do nsenter --target $pid --net ip -oneline link; done | sed -n 's/.*@if\([0-9]*\):.*/\1/p')
+for veth in /sys/class/net/veth*; do
+	test ! -e $veth || echo "$peers" | grep --quiet --line-regexp "$(cat $veth/ifindex)" || echo "interface ${veth##*/}"
+done
+published=$(docker ps --format '{{.Ports}}')
+pgrep --list-full docker-proxy | sed -n 's/.*-host-port \([0-9]*\) .*/\1/p' | sort --unique | while read port; do
+	echo "$published" | grep --quiet ":$port->" || echo "port $port"
+done`
+
+// freeEngines restarts machines whose engine keeps something for nobody. One that is killed
+// while it starts a container, or while it tidies up after it was killed, does that: ports
+// stay allocated until its next start, and an interface answers, until the next boot, for
+// the address that another container gets. That is a defect of Engine 20.10, which has it
+// without an agent too, and nothing that can be asked of it helps. Whether it is so is seen
+// on the machine, not by what the agent says.
+func (c *chaos) freeEngines() (restarted bool) {
+	ctx, cancel := contextFor(limit)
+	defer cancel()
+	for _, name := range nodeNames() {
+		n := c.nodes[name]
+		kept := n.leftovers(c)
+		if len(kept) == 0 {
+			continue
+		}
+		c.t.Logf("the engine of %s keeps %s for nobody: the machine is restarted", name, strings.Join(kept, ", "))
+		restarted = true
+		if err := n.PowerLoss(ctx); err != nil {
+			c.t.Fatal(err)
+		}
+		if err := n.PowerOn(ctx); err != nil {
+			c.t.Fatal(err)
 		}
 	}
-	// Each commit changes its one place: none takes back what another one did.
-	for line := range strings.Lines(c.karl.git(c.t, "log", "--first-parent", "--format=commit %s", "--numstat", c.baseRevision+"..HEAD")) {
-		fields := strings.Fields(line)
-		if len(fields) == 3 && fields[0] != "commit" && (fields[0] != "1" || (fields[1] != "0" && fields[1] != "1")) {
-			c.t.Errorf("a commit changes more than it should: %s", line)
-		}
-	}
+	return restarted
 }
 
-// watchSlices looks all the time whether a node has what is not its own.
-func (c *chaos) watchSlices() {
-	for c.pause(100 * time.Millisecond) {
-		c.look()
-	}
-}
-
-// stacksOf are the stacks of each node.
-func stacksOf(node string) string {
-	return map[string]string{"a": "core", "b": "workers", "c": "workers", "gpu": "gpu"}[node]
-}
-
-func (c *chaos) look() {
-	c.looks++
-	for name, n := range c.nodes {
-		foreign, known := n.foreign(stacksOf(name))
-		if len(foreign) > 0 {
-			c.t.Errorf("%s has files that are not its own: %v", name, foreign)
+// leftovers are what stays for ten seconds; starts under way come to their end by then.
+func (n *node) leftovers(c *chaos) []string {
+	var kept []string
+	for i := range 11 {
+		out, err := n.try("sh", "-c", leftovers)
+		if err != nil {
+			c.t.Errorf("look at the engine of %s: %v", n.name, err)
+			return nil
 		}
-		if known == 0 {
-			c.t.Errorf("%s has no file of its own: this proves nothing", name)
+		now := strings.Split(out, "\n")
+		if i == 0 {
+			kept = strings.FieldsFunc(out, func(r rune) bool { return r == '\n' })
 		}
+		kept = both(kept, now)
+		if len(kept) == 0 {
+			return nil
+		}
+		time.Sleep(time.Second)
 	}
+	return kept
 }
