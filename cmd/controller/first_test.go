@@ -31,6 +31,13 @@ func TestPushDeploys(t *testing.T) {
 	if n, _ := agents["a"].Received(); n > 0 {
 		t.Error("a refused push reaches a node")
 	}
+	leaky := state()
+	leaky["stacks/core/tls.pem"] = "-----BEGIN EC PRIVATE" + " KEY-----\n"
+	s.write("a key beside a Compose file", leaky)
+	if out, err := s.push(); err == nil || !strings.Contains(out, "remote: stacks/core/tls.pem:1:1: holds a secret in plain text") {
+		t.Errorf("a push with a private key: %v\n%s", err, out)
+	}
+	s.mustGit("reset", "--quiet", "--hard", "HEAD~1")
 	revision := s.write("the first", state())
 	out, err = s.push()
 	for _, want := range []string{"wave core: a converged 1/1", "wave canary: b converged 1/1", "wave rest: c converged 1/1", "rollout of " + revision[:12] + ": succeeded"} {

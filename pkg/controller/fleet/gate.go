@@ -87,6 +87,9 @@ func (g *Gate) count(err error) {
 func check(ctx context.Context, tree source.Tree, shelf *slicing.Shelf) ([]desired.Problem, error) {
 	warnings, err := desired.Validate(ctx, tree.Dir)
 	if err == nil {
+		err = desired.CheckFiles(ctx, tree.Dir)
+	}
+	if err == nil {
 		err = sliceAll(ctx, tree, shelf)
 	}
 	if problems, ok := errors.AsType[*desired.Error](err); ok {
