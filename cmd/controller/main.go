@@ -98,7 +98,11 @@ func parse(command string, args []string, stderr io.Writer) (options, bool) {
 		fmt.Fprintln(stderr, "ktrdr-controller: operator add needs a name, --role and --out")
 		return o, false
 	}
-	return o, flags.NArg() == 0
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "ktrdr-controller: %s takes no %q; flags stand before everything else\n", command, flags.Arg(0))
+		return o, false
+	}
+	return o, true
 }
 
 func configured(command string, args []string, stdout, stderr io.Writer) int {

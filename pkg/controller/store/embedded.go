@@ -55,14 +55,18 @@ func (e *Embedded) start(ctx context.Context, log *slog.Logger) (*server, error)
 	if err != nil {
 		return nil, err
 	}
-	etcd, err := embed.StartEtcd(e.config(log))
+	words := newLastWords()
+	etcd, err := startEtcd(e.config(log, words), words)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the embedded etcd in %s: %w", e.Dir, err), lock.Close())
 	}
 	started := &server{etcd: etcd, lock: lock}
 	select {
 	case <-etcd.Server.ReadyNotify():
+		words.started.Store(true)
 		return started, nil
+	case err = <-words.said:
+		return nil, errors.Join(fmt.Errorf("start the embedded etcd in %s: %w", e.Dir, err), lock.Close())
 	case <-etcd.Server.StopNotify():
 		err = errors.New("it stopped by itself; the log says why")
 	case <-ctx.Done():
@@ -71,12 +75,12 @@ func (e *Embedded) start(ctx context.Context, log *slog.Logger) (*server, error)
 	return nil, errors.Join(fmt.Errorf("start the embedded etcd in %s: %w", e.Dir, err), started.stop())
 }
 
-func (e *Embedded) config(log *slog.Logger) *embed.Config {
+func (e *Embedded) config(log *slog.Logger, words *lastWords) *embed.Config {
 	peer, _ := url.Parse(peerURL)
 	config := embed.NewConfig()
 	config.Name = memberName
 	config.Dir = filepath.Join(e.Dir, "etcd")
-	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(log))
+	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(log).WithOptions(words.options()...))
 	config.ListenClientUrls, config.AdvertiseClientUrls = nil, nil
 	config.ListenPeerUrls, config.AdvertisePeerUrls = nil, []url.URL{*peer}
 	config.InitialCluster = config.InitialClusterFromName(memberName)
