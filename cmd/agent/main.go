@@ -63,6 +63,10 @@ func configured(command string, args []string, stderr io.Writer) int {
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "ktrdr-agent: %s takes no %q; a configuration is named with --config\n", command, flags.Arg(0))
+		return 2
+	}
 	cfg, err := agent.ReadConfig(*path)
 	if err != nil {
 		fmt.Fprintln(stderr, "ktrdr-agent:", err)
