@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -120,7 +122,20 @@ func (p *Port) receive(ctx context.Context, g *guest) {
 func (p *Port) handshake(ctx context.Context, conn *tls.Conn) bool {
 	ctx, cancel := context.WithTimeout(ctx, p.limits.Handshake)
 	defer cancel()
-	return conn.HandshakeContext(ctx) == nil
+	err := conn.HandshakeContext(ctx)
+	if plain, ok := errors.AsType[tls.RecordHeaderError](err); ok && plain.Conn != nil && isHTTP(plain.RecordHeader) {
+		_ = plain.Conn.SetWriteDeadline(time.Now().Add(time.Second)) // who does not read has no answer
+		_, _ = io.WriteString(plain.Conn, speaksTLS)
+	}
+	return err == nil
+}
+
+// speaksTLS is what somebody is told who writes http:// for https://; as net/http does it.
+const speaksTLS = "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\nthis port speaks https only: write https://\n"
+
+// isHTTP tells whether what should be the head of a TLS record is that of a request.
+func isHTTP(head [5]byte) bool {
+	return slices.Contains([]string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "PATCH", "DELET"}, string(head[:]))
 }
 
 // side is one of the two listeners.

@@ -75,6 +75,22 @@ func TestCurl(t *testing.T) {
 	}
 }
 
+// TestPlainHTTP: who leaves the s out is told so.
+func TestPlainHTTP(t *testing.T) {
+	f := serve(t, wire.DefaultPortLimits())
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+f.addr+"/git/desired-state.git/info/refs", nil)
+	must(t, err)
+	client := &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}
+	defer client.CloseIdleConnections()
+	answer, err := client.Do(req)
+	must(t, err)
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusBadRequest || !strings.Contains(string(text), "write https://") {
+		t.Errorf("%s %q, %v", answer.Status, text, err)
+	}
+}
+
 func TestForeignPeersAreRefused(t *testing.T) {
 	f := serve(t, wire.DefaultPortLimits())
 	stranger := node(t, authority(t), "b")
