@@ -45,7 +45,7 @@ func normalMode(mode fs.FileMode) fs.FileMode {
 
 func (m *manifest) add(e entry) error {
 	if len(m.entries) >= m.limits.MaxFiles {
-		return fail(ReasonTooLarge, "more than %d files and folders; choose a sub-folder or raise the limit maxFiles", m.limits.MaxFiles)
+		return fail(ReasonTooLarge, "more than %d files and folders; take out what is no desired state", m.limits.MaxFiles)
 	}
 	m.entries = append(m.entries, e)
 	return nil
@@ -87,7 +87,7 @@ func (m *manifest) file(name string, mode fs.FileMode, r io.Reader) error {
 		return err
 	}
 	if n > left {
-		return fail(ReasonTooLarge, "more than %d bytes of files; choose a sub-folder or raise the limit maxBytes", m.limits.MaxBytes)
+		return fail(ReasonTooLarge, "more than %d bytes of files; take out what is no desired state", m.limits.MaxBytes)
 	}
 	m.bytes += n
 	e := entry{name: name, mode: mode}

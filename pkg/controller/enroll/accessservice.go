@@ -73,7 +73,11 @@ func (s *Service) CreateOperator(ctx context.Context, r *ktrdrv1.CreateOperatorR
 
 // RemoveOperator ends an operator's access at once.
 func (s *Service) RemoveOperator(ctx context.Context, r *ktrdrv1.RemoveOperatorRequest) (*ktrdrv1.RemoveOperatorResponse, error) {
-	if err := s.Remove(ctx, r.GetName()); err != nil {
+	err := s.Remove(ctx, r.GetName())
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrInvalid):
+		return nil, status.Errorf(codes.NotFound, "there is no operator %.80q", r.GetName())
+	case err != nil:
 		return nil, s.refused(ctx, "remove an operator", err)
 	}
 	return &ktrdrv1.RemoveOperatorResponse{}, nil

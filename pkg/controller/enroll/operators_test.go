@@ -65,7 +65,7 @@ func TestOperators(t *testing.T) {
 	_, err = ada.RemoveOperator(patience(t), &ktrdrv1.RemoveOperatorRequest{Name: "karl"})
 	must(t, err)
 	want(s.dialToken(t, second.GetAccessToken()), "Unauthenticated")
-	if _, err = ada.RemoveOperator(patience(t), &ktrdrv1.RemoveOperatorRequest{Name: "karl"}); status.Code(err) != codes.NotFound {
+	if _, err = ada.RemoveOperator(patience(t), &ktrdrv1.RemoveOperatorRequest{Name: "karl"}); status.Code(err) != codes.NotFound || status.Convert(err).Message() != `there is no operator "karl"` {
 		t.Errorf("removed twice: %v", err)
 	}
 }

@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -98,9 +100,16 @@ func (s *Service) examineNode(ctx context.Context, tree *slicing.Tree, node stri
 	}
 	return &ktrdrv1.Check{
 		Name: "node-answers", Subject: "agent of node " + node, Result: string(api.CheckFail),
-		Message: merged(ended.GetReason(), ended.GetMessage()),
-		Fix:     "look at the agent on the node: systemctl status ktrdr-agent",
+		Message: merged(ended.GetReason(), ended.GetMessage()), Fix: s.answerFix(node),
 	}
+}
+
+// answerFix is where to look when a node gives no answer.
+func (s *Service) answerFix(node string) string {
+	if n, _ := s.cfg.Hub.Node(node); n.Joined == nil {
+		return "it has not joined yet: ktrdrctl node join-token " + node
+	}
+	return "look at the agent on the node: systemctl status ktrdr-agent"
 }
 
 // examine checks the controller itself.
@@ -137,7 +146,7 @@ func (s *Service) examineNodes(ctx context.Context) []api.Check {
 		joined[n.Name] = n
 	}
 	var out []api.Check
-	for name := range v.outline.Nodes {
+	for _, name := range slices.Sorted(maps.Keys(v.outline.Nodes)) {
 		if n := joined[name]; n.Joined == nil {
 			out = append(out, api.Check{
 				Name: "node-joined", Subject: "node " + name, Result: api.CheckWarn,
@@ -145,7 +154,8 @@ func (s *Service) examineNodes(ctx context.Context) []api.Check {
 			})
 		}
 	}
-	for name, n := range joined {
+	for _, name := range slices.Sorted(maps.Keys(joined)) {
+		n := joined[name]
 		if _, ok := v.outline.Nodes[name]; !ok && v.head.Revision != "" {
 			out = append(out, api.Check{
 				Name: "node-desired", Subject: "node " + name, Result: api.CheckWarn,

@@ -18,6 +18,10 @@ const maxEvents = 1000
 // their time, new ones as they arrive.
 func (s *Service) Events(r *ktrdrv1.EventsRequest, out grpc.ServerStreamingServer[ktrdrv1.FleetEvent]) error {
 	ctx := out.Context()
+	nodes := slices.DeleteFunc(slices.Clone(r.GetNodes()), func(name string) bool { return name == "" }) // the controller's own
+	if _, err := s.nodesOf(ctx, "", nodes); err != nil {
+		return s.failed(ctx, "read events", err)
+	}
 	wanted := func(e hub.Event) bool { return len(r.GetNodes()) == 0 || slices.Contains(r.GetNodes(), e.Node) }
 	events, changed := s.cfg.Hub.Events(0)
 	var seq uint64

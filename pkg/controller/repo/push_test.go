@@ -95,7 +95,7 @@ func TestPushIsRefused(t *testing.T) {
 		"several":      {func(w *work) { w.commit("x") }, []string{"main", "main:other"}, []string{"main -> main (only branch main can be pushed)", "main -> other (only branch main can be pushed)"}},
 		"delete":       {func(*work) {}, []string{":main"}, []string{"! [remote rejected] main (branch main can't be deleted)"}},
 		"behind":       {func(w *work) { w.git("reset", "-q", "--hard", "HEAD~1") }, []string{"main"}, []string{"rejected"}},
-		"force":        {func(w *work) { w.git("commit", "-q", "--amend", "-m", "other") }, []string{"+main"}, []string{"remote: this push would take commits away", "(non-fast-forward)"}},
+		"force":        {func(w *work) { w.git("commit", "-q", "--amend", "-m", "other") }, []string{"+main"}, []string{"remote: this push would take commits away: git pull --rebase desired-state main, then", "(non-fast-forward)"}},
 		"not a commit": {func(*work) {}, []string{"HEAD^{tree}:refs/heads/main"}, []string{"rejected"}},
 		"submodule": {func(w *work) {
 			w.git("update-index", "--add", "--cacheinfo", "160000,"+w.git("rev-parse", "HEAD")+",sub")

@@ -187,7 +187,7 @@ func (p *receiving) allowed(ctx context.Context, push Push, quarantine *incoming
 		return "the accepted head could not be read"
 	}
 	if head != push.Old {
-		return p.refuse(fmt.Errorf("%w to %.10s: git pull --rebase, then push again", ErrHeadMoved, head))
+		return p.refuse(fmt.Errorf("%w to %.10s: %s", ErrHeadMoved, head, p.h.again()))
 	}
 	if err := quarantine.complete(ctx, push.New); err != nil {
 		return p.refuse(err)
@@ -200,10 +200,16 @@ func (p *receiving) allowed(ctx context.Context, push Push, quarantine *incoming
 	case err != nil:
 		return p.refuse(err)
 	case !forward:
-		p.reply.progress("this push would take commits away: git pull --rebase, then push again; to go back, use ktrdrctl rollback")
+		p.reply.progress("this push would take commits away: " + p.h.again() + "; to go back, use ktrdrctl rollback")
 		return "non-fast-forward"
 	}
 	return ""
+}
+
+// again is what to do when the head is another one. A clone may follow another remote, so the
+// one that ktrdrctl sets up is named.
+func (h *Hosted) again() string {
+	return "git pull --rebase desired-state " + h.cfg.Branch + ", then push again"
 }
 
 // watch shows the rollout, unless the pusher does not want to wait or is gone. Its ctx is the
