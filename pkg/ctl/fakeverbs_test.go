@@ -143,6 +143,9 @@ func (f *fakeFleet) Doctor(req *ktrdrv1.DoctorRequest, s grpc.ServerStreamingSer
 }
 
 func (f *fakeFleet) References(_ context.Context, req *ktrdrv1.ReferencesRequest) (*ktrdrv1.ReferencesResponse, error) {
+	if fleet, _, _ := f.snapshot(); len(fleet.GetNodes()) == 0 {
+		return &ktrdrv1.ReferencesResponse{}, nil
+	}
 	well := secretsWell()
 	well.Node = "a"
 	r := &ktrdrv1.ReferencesResponse{Nodes: []*ktrdrv1.SecretsStatus{wire.SecretsStatusToProto(*well)}}

@@ -141,9 +141,23 @@ ktrdrctl node join-token d --ttl 15m | ssh root@d 'umask 077; cat >/etc/ktrdr/jo
 		if *ttl < time.Second || *ttl > 7*24*time.Hour {
 			return fmt.Errorf("--ttl %s: write a duration from 1s to 168h", *ttl)
 		}
+		if err := canDeliver(*file); err != nil {
+			return err
+		}
 		return s.run(two)(cmd, args)
 	}
 	return cmd
+}
+
+// canDeliver says before anything is made whether it can be written.
+func canDeliver(file string) error {
+	if file == "" {
+		return nil
+	}
+	if err := contexts.CheckPrivate(file); err != nil {
+		return fmt.Errorf("--output: %w", err)
+	}
+	return nil
 }
 
 // deliver writes what is shown once to a private file, or to the output.

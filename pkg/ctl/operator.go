@@ -128,6 +128,9 @@ ktrdrctl operator add eve --role viewer --certificate -o eve.yaml`,
 		if *expires < 0 {
 			return fmt.Errorf("--expires %s: write a duration such as 2160h", *expires)
 		}
+		if err := canDeliver(*file); err != nil {
+			return err
+		}
 		return s.run(two)(cmd, args)
 	}
 	return cmd

@@ -106,9 +106,30 @@ ktrdrctl hold core --for 2h --why "database maintenance"`,
 			root.AddCommand(cmd)
 		}
 	}
+	explainUsage(root)
+	root.SetFlagErrorFunc(usageError)
 	root.SetHelpCommandGroupID(groupHere)
 	root.SetCompletionCommandGroupID(groupHere)
 	return root
+}
+
+// explainUsage makes errors about arguments say how the command is written.
+func explainUsage(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil && cmd.HasParent() {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError(cmd, err)
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		explainUsage(sub)
+	}
+}
+
+func usageError(cmd *cobra.Command, err error) error {
+	return fmt.Errorf("%w\n  Write: %s\n  More:  %s --help", err, cmd.UseLine(), cmd.CommandPath())
 }
 
 // Groups of verbs in the help.

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -83,6 +84,9 @@ func (c *controller) secretsOfNodes(cmd *cobra.Command, nodes []string, v view) 
 			return err
 		}
 		return verdict
+	}
+	if len(doc.Nodes)+len(doc.Failed) == 0 {
+		return errors.Join(v.line("no node is connected"), exitCode(exitPending))
 	}
 	for i := range doc.Nodes {
 		if err := v.secrets(&doc.Nodes[i]); err != nil {

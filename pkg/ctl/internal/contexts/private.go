@@ -48,6 +48,19 @@ func WritePrivate(path string, text []byte) error {
 	return os.Rename(f.Name(), path)
 }
 
+// CheckPrivate says beforehand why WritePrivate would fail, for what can't be made twice.
+func CheckPrivate(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a folder", path)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".ktrdr-*")
+	if err != nil {
+		return fmt.Errorf("%s can't be written: %w", path, err)
+	}
+	_ = f.Close()
+	return os.Remove(f.Name())
+}
+
 func write(f *os.File, text []byte) error {
 	_, err := f.Write(text)
 	if err == nil {
