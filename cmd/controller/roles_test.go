@@ -4,10 +4,13 @@ import (
 	"crypto/tls"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 
 	"ktrdr.io/fleet/pkg/controller/agenttest"
@@ -68,6 +71,36 @@ func TestWhoMayDoWhat(t *testing.T) {
 		if !strings.Contains(strings.Join(trail, "\n"), want) {
 			t.Errorf("the trail has no %q:\n%s", want, strings.Join(trail, "\n"))
 		}
+	}
+}
+
+// TestHealthAndReflection: anybody may ask whether the controller serves, viewers what it serves.
+func TestHealthAndReflection(t *testing.T) {
+	s := newSite(t)
+	health, err := grpc_health_v1.NewHealthClient(s.dial("")).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+	if err != nil || health.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
+		t.Errorf("health: %v %v", health, err)
+	}
+	list := func(token string) (*reflectionv1.ListServiceResponse, error) {
+		stream, err := reflectionv1.NewServerReflectionClient(s.dial(token)).ServerReflectionInfo(t.Context())
+		must(t, err)
+		must(t, stream.Send(&reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}}))
+		answer, err := stream.Recv()
+		return answer.GetListServicesResponse(), err
+	}
+	services, err := list(s.token)
+	must(t, err)
+	var names []string
+	for _, service := range services.GetService() {
+		names = append(names, service.GetName())
+	}
+	for _, want := range []string{"grpc.health.v1.Health", "ktrdr.v1.AgentService", "ktrdr.v1.EnrollmentService", "ktrdr.v1.FleetService"} {
+		if !slices.Contains(names, want) {
+			t.Errorf("reflection lists %q, not %s", names, want)
+		}
+	}
+	if _, err := list(""); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("a stranger lists the services: %v", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -73,4 +74,9 @@ func (o *Offline) Take(t *testing.T, m *ktrdrv1.ControllerMessage) {
 			return
 		}
 	}
+}
+
+// Pause is how long a link waits after so many failures in a row.
+func Pause(timing Timing, failures int) time.Duration {
+	return (&Link{cfg: Config{Timing: timing}}).pause(failures)
 }
