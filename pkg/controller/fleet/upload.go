@@ -125,7 +125,11 @@ func (c *chunks) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-const maxTreeChunk = 1 << 20
+const (
+	maxTreeChunk = 1 << 20
+	// maxDepth of folders in each other, as on a node: the work for one name grows with it.
+	maxDepth = 32
+)
 
 // unpack writes an archive below dir: regular files, folders and links that stay inside.
 func unpack(dir string, from io.Reader, limits source.Limits) error {
@@ -172,6 +176,9 @@ func place(root *os.Root, header *tar.Header, content io.Reader) error {
 	}
 	if slices.ContainsFunc(strings.Split(name, "/"), func(part string) bool { return strings.EqualFold(part, ".git") }) {
 		return fmt.Errorf("%w: %.80q is git's own and no part of a repository's tree", errUpload, header.Name)
+	}
+	if strings.Count(name, "/") >= maxDepth {
+		return fmt.Errorf("%w: more than %d folders in each other", errUpload, maxDepth)
 	}
 	if err := root.MkdirAll(path.Dir(name), 0o700); err != nil {
 		return fmt.Errorf("%w: %w", errUpload, err)
