@@ -127,7 +127,7 @@ type examination struct {
 func (x *examination) add(row checkDoc) error {
 	x.rows = append(x.rows, row)
 	if x.format == formatJSON {
-		return json.NewEncoder(x.out).Encode(row)
+		return writeLine(x.out, row)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -123,7 +122,7 @@ func (r *eventReader) follow(ctx context.Context) error {
 
 func (r *eventReader) print(e api.Event) error {
 	if r.format == formatJSON {
-		return json.NewEncoder(r.out).Encode(e)
+		return writeLine(r.out, e)
 	}
 	_, err := lipgloss.Fprintln(r.out, eventText("", e))
 	return err

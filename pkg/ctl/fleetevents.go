@@ -2,7 +2,6 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -98,7 +97,7 @@ func (r *fleetEvents) print(e eventDoc) error {
 		r.order = r.order[1:]
 	}
 	if r.format == formatJSON {
-		return json.NewEncoder(r.out).Encode(e)
+		return writeLine(r.out, e)
 	}
 	node := e.Node
 	if node == "" {

@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"encoding/json"
 	"io"
 	"strings"
 	"time"
@@ -37,7 +36,7 @@ func (p *logPrinter) print(l *logmerge.Line) error {
 		if l.Stderr {
 			doc.Stream = "stderr"
 		}
-		return json.NewEncoder(p.out).Encode(doc)
+		return writeLine(p.out, doc)
 	}
 	prefix := oneLine(l.Node + " " + l.Container)
 	p.width = max(p.width, cellWidth(prefix))

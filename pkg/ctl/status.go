@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 
 	"charm.land/lipgloss/v2"
 	"github.com/goccy/go-yaml"
@@ -134,9 +133,9 @@ func (v view) data(value any) error {
 		if text, err = yaml.JSONToYAML(text); err != nil {
 			return fmt.Errorf("encode output: %w", err)
 		}
-		_, err = v.out.Write(text)
+		_, err = io.WriteString(v.out, printable(string(text)))
 		return err
 	}
-	_, err = v.out.Write(slices.Concat(text, []byte("\n")))
+	_, err = v.out.Write(append(escaped(text), '\n'))
 	return err
 }

@@ -272,7 +272,7 @@ func (j *jsonDisplay) show(d *document) error {
 		return err
 	}
 	j.last = key
-	return json.NewEncoder(j.out).Encode(d)
+	return writeLine(j.out, d)
 }
 
 func (j *jsonDisplay) away(error) error { return nil }
