@@ -11,6 +11,8 @@ type Desired struct {
 	Stacks []Stack `json:"stacks,omitzero"`
 	// Registries hold credentials as references.
 	Registries []Registry `json:"registries,omitzero"`
+	// Backups that are watched for the node as a whole, sorted by name.
+	Backups []Backup `json:"backups,omitzero"`
 	// Root is the absolute folder of the immutable repository tree that RepoSource
 	// paths are relative to.
 	Root string `json:"-"`
@@ -33,6 +35,8 @@ type Stack struct {
 	Volumes  []VolumeSpec  `json:"volumes,omitzero"`  // sorted by key
 	// Mounts must be there before a service that binds below them is started.
 	Mounts []RequiredMount `json:"mounts,omitzero"`
+	// Backups of the stack that are watched, sorted by name.
+	Backups []Backup `json:"backups,omitzero"`
 	// Contract holds the rules that can be checked only once secrets are resolved,
 	// sorted by name.
 	Contract []ContractRule `json:"contract,omitzero"`
@@ -97,6 +101,8 @@ type Replica struct {
 	SpecHash string `json:"specHash"`
 	// SecretRefs are the distinct references that Spec uses, sorted.
 	SecretRefs []string `json:"secretRefs,omitzero"`
+	// Registration says where it is to be found once it has registered itself, if anywhere.
+	Registration *Registration `json:"registration,omitzero"`
 }
 
 // Conditions of a dependency, in Compose's words.

@@ -84,6 +84,8 @@ type NodeSpec struct {
 	Scale map[string]int `json:"scale,omitzero"`
 	// Mounts are required by every service that binds below them.
 	Mounts []MountSpec `json:"mounts,omitzero"`
+	// Backups that are watched on the node.
+	Backups []BackupSpec `json:"backups,omitzero"`
 	// PlaintextAllowed names variables whose name looks like a secret although their
 	// literal value is none.
 	PlaintextAllowed []string `json:"plaintextAllowed,omitzero"`
@@ -143,6 +145,8 @@ type StackSpec struct {
 	Services map[string]ServicePolicy `json:"services,omitzero"`
 	// Mounts are required by every service that binds below them.
 	Mounts []MountSpec `json:"mounts,omitzero"`
+	// Backups of the stack that are watched.
+	Backups []BackupSpec `json:"backups,omitzero"`
 	// Delivery of secrets: "files" (default) keeps values out of the engine, "env" puts
 	// them into the container's environment, where `docker inspect` shows them.
 	Delivery string `json:"delivery,omitzero"`
@@ -182,6 +186,8 @@ type Pool struct {
 	// Max is the largest scale of a node. Default: the number of services; for a template
 	// the number of ports.
 	Max int `json:"max,omitzero"`
+	// Registration of the pool's services, where they don't have their own.
+	Registration *RegistrationSpec `json:"registration,omitzero"`
 }
 
 // Delivery of secrets.
@@ -203,6 +209,8 @@ type ServicePolicy struct {
 	// Rotation says how the service gets new values of secrets that it applies at its first
 	// start only.
 	Rotation []RotationSpec `json:"rotation,omitzero"`
+	// Registration says where the service is to be found in a list of registered ones.
+	Registration *RegistrationSpec `json:"registration,omitzero"`
 }
 
 // RotationSpec is about one secret of a service. Exactly one of Exec and Keep is set.

@@ -115,6 +115,8 @@ type ContainerFacts struct {
 	// ProbedHealthy is the StartedAt for which the container's own healthcheck, run by
 	// the agent, or the stack's probe succeeded.
 	ProbedHealthy time.Time
+	// Registration is nil before the first look, and where nothing is declared.
+	Registration *RegistrationFact
 	// HealthyAt is when the container was first seen running and healthy; zero when it was
 	// so before the agent looked.
 	HealthyAt time.Time

@@ -6,7 +6,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/desired/compose"
@@ -25,6 +24,8 @@ type nodeBuild struct {
 	report *report
 	// visit is compose.Request.Visit; nil tells nobody.
 	visit func(name string)
+	// vars are those of the node itself; nil where nothing uses them.
+	vars *variables
 }
 
 func (b *nodeBuild) name() string {
@@ -46,6 +47,7 @@ func (b *nodeBuild) build(ctx context.Context) *api.Desired {
 			builds = append(builds, build)
 		}
 	}
+	desired.Backups = b.backups()
 	b.checkPoolNames()
 	b.checkNodeVariables(builds)
 	b.checkTogether(builds)
@@ -84,7 +86,7 @@ func (b *nodeBuild) checkNodeVariables(builds []*stackBuild) {
 	}
 	for _, name := range keysOf(b.node.Spec.Variables) {
 		used := func(build *stackBuild) bool { return build.vars.used[name] || build.isRuled(name) }
-		if len(builds) < len(b.node.Spec.Stacks) || slices.ContainsFunc(builds, used) {
+		if b.vars != nil && b.vars.used[name] || len(builds) < len(b.node.Spec.Stacks) || slices.ContainsFunc(builds, used) {
 			continue
 		}
 		if hint := didYouMean(name, keysOf(missing)); hint != "" {
@@ -168,7 +170,7 @@ func (b *stackBuild) build(ctx context.Context) bool {
 	}
 	b.out.Contract = settle(b.out.Contract)
 	b.out.Services, b.out.Networks, b.out.Volumes = project.Services, project.Networks, project.Volumes
-	b.out.Mounts = b.mounts()
+	b.out.Mounts, b.out.Backups = b.mounts(), b.backups()
 	b.out.Delivery = b.stack.Spec.Delivery
 	b.out.Digest = b.out.SumDigest()
 	b.vars.checkUnused(b.isRuled)
@@ -265,37 +267,5 @@ func (b *stackBuild) applyPolicy(service *api.Service) {
 	b.checkSecrets(service)
 	b.checkDelivered(service)
 	b.applyRotation(service, policy.Rotation)
-}
-
-// mounts merges what the stack and the node require. Both asking for one path is one
-// mount with the stricter of each.
-func (b *stackBuild) mounts() []api.RequiredMount {
-	merged := map[string]api.RequiredMount{}
-	for i, spec := range b.stack.Spec.Mounts {
-		b.mount(merged, spec, b.stack.doc.at(fmt.Sprintf("spec.mounts[%d].path", i)))
-	}
-	for i, spec := range b.node.node.Spec.Mounts {
-		b.mount(merged, spec, b.node.node.doc.at(fmt.Sprintf("spec.mounts[%d].path", i)))
-	}
-	out := make([]api.RequiredMount, 0, len(merged))
-	for _, p := range keysOf(merged) {
-		out = append(out, merged[p])
-	}
-	return out
-}
-
-func (b *stackBuild) mount(merged map[string]api.RequiredMount, spec api.MountSpec, at Problem) {
-	p := b.hostPath(spec.Path, at)
-	mount, both := merged[p]
-	timeout := orDefault(time.Duration(spec.Timeout), defaultMountTimeout)
-	if both && mount.Type != "" && spec.Type != "" && mount.Type != spec.Type {
-		b.fail(at, "must be of type %s for the stack and %s for the node", mount.Type, spec.Type)
-	}
-	if both && mount.GID != nil && spec.GID != nil && *mount.GID != *spec.GID {
-		b.fail(at, "must belong to group %d for the stack and %d for the node", *mount.GID, *spec.GID)
-	}
-	merged[p] = api.RequiredMount{
-		Path: p, Type: orDefault(spec.Type, mount.Type), Writable: spec.Writable || mount.Writable,
-		GID: orDefault(spec.GID, mount.GID), Timeout: max(timeout, mount.Timeout),
-	}
+	b.applyRegistration(service, policy.Registration)
 }

@@ -118,6 +118,7 @@ func (t *tree) readNode(name string, r *report) (*node, bool) {
 	doc.checkNames("spec.plaintextAllowed", n.Spec.PlaintextAllowed)
 	doc.checkPlaintext("spec.variables", n.Spec.Variables, n.Spec.PlaintextAllowed)
 	doc.checkMounts("spec.mounts", n.Spec.Mounts)
+	doc.checkBackups(n.Spec.Backups)
 	for _, pool := range keysOf(n.Spec.Scale) {
 		if n.Spec.Scale[pool] < 0 {
 			doc.problem("spec.scale."+pool, "must not be negative")
@@ -174,6 +175,7 @@ func (t *tree) readStack(name string, r *report) (*stack, bool) {
 	doc.checkPlaintext("spec.variables", s.Spec.Variables, s.Spec.PlaintextAllowed)
 	doc.checkRules("spec.contract", s.Spec.Contract)
 	doc.checkMounts("spec.mounts", s.Spec.Mounts)
+	doc.checkBackups(s.Spec.Backups)
 	s.checkDelivery()
 	s.checkPools()
 	s.checkPolicies()

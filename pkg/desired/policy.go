@@ -25,6 +25,7 @@ func (s *stack) checkPolicies() {
 		policy, at := s.Spec.Services[service], "spec.services."+service
 		s.doc.checkRules(at+".environment", policy.Environment)
 		s.checkRotation(at+".rotation", policy.Rotation)
+		s.checkRegistration(at+".registration", policy.Registration)
 		if policy.Probe != nil {
 			s.checkProbe(at+".probe", policy.Probe)
 		}
@@ -74,6 +75,7 @@ func (s *stack) checkPools() {
 		if !dnsLabel.MatchString(name) {
 			s.doc.problem(at, `must have lower case letters, digits and "-" only`)
 		}
+		s.checkRegistration(at+".registration", pool.Registration)
 		services := pool.Services
 		if pool.Template != "" {
 			services = append(slices.Clip(services), pool.Template)

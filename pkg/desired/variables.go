@@ -112,14 +112,23 @@ func (v *variables) lookup(name string) (string, bool) {
 
 // expand replaces ${…} in a text that stands at a place. The syntax is Compose's own. A
 // plain ${X} without a value is a problem; ${X:-default} is not.
-func (v *variables) expand(text string, at Problem) string {
+func (v *variables) expand(text string, at Problem) string { return v.expandWith(nil, text, at) }
+
+// expandWith is expand with names that come before all variables.
+func (v *variables) expandWith(first map[string]string, text string, at Problem) string {
+	lookup := func(name string) (string, bool) {
+		if value, ok := first[name]; ok {
+			return value, true
+		}
+		return v.lookup(name)
+	}
 	fail := func(message string) string {
 		at.Message = message
 		v.report.add(at)
 		return ""
 	}
 	unset := map[string]bool{}
-	value, err := template.SubstituteWithOptions(text, v.lookup, template.WithoutLogging,
+	value, err := template.SubstituteWithOptions(text, lookup, template.WithoutLogging,
 		template.WithReplacementFunction(func(found string, mapping template.Mapping, cfg *template.Config) (string, error) {
 			if use := plainUse.FindStringSubmatch(found); use != nil {
 				if _, ok := mapping(use[1] + use[2]); !ok {
@@ -133,7 +142,7 @@ func (v *variables) expand(text string, at Problem) string {
 	}
 	if len(unset) > 0 {
 		names := keysOf(unset)
-		return fail("uses ${" + strings.Join(names, "}, ${") + "}, which nothing sets" + didYouMean(names[0], v.names()))
+		return fail("uses ${" + strings.Join(names, "}, ${") + "}, which nothing sets" + didYouMean(names[0], append(v.names(), keysOf(first)...)))
 	}
 	return value
 }

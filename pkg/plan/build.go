@@ -37,6 +37,7 @@ type Input struct {
 // build plans one stack, whichever the rollout has in force.
 func (b *builder) build() *Plan {
 	b.weighSecrets()
+	b.plan.InForce = b.secrets
 	b.planNetworks()
 	b.planVolumes()
 	for _, s := range b.slots {
@@ -86,6 +87,8 @@ type slot struct {
 	degraded *problem
 	// started and ready are the keys dependents wait for; empty when it is so already.
 	started, ready string
+	// unlisted says that it is not registered yet, which it has to be.
+	unlisted bool
 	// done is true for a job that ended well.
 	done bool
 	ops  int

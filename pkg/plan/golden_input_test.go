@@ -33,6 +33,8 @@ type scenarioService struct {
 	api.Service
 	Spec  api.ContainerSpec `json:"spec"`
 	Scale *int              `json:"scale"`
+	// Registration of all replicas.
+	Registration *api.Registration `json:"registration"`
 }
 
 // scenario tells how the engine differs from one that holds all that is desired. In the
@@ -225,6 +227,7 @@ func goldenStack(d *scenarioStack) *api.Stack {
 		for n := 1; n <= scale; n++ {
 			svc.Replicas = append(svc.Replicas, api.Replica{
 				Number: n, Name: fmt.Sprintf("p-%s-%d", svc.Name, n), Spec: s.Spec, SpecHash: s.Spec.Hash(), SecretRefs: specRefs(s.Spec),
+				Registration: s.Registration,
 			})
 		}
 		stack.Services = append(stack.Services, svc)

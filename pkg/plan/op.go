@@ -127,6 +127,8 @@ type Plan struct {
 	Back *api.Desired `json:"-"`
 	// Follows are the stacks that it waits for: it changes when they do.
 	Follows []string `json:"-"`
+	// InForce are the digests of the secret values that containers get now, by reference.
+	InForce map[string]string `json:"-"`
 	// Held says that a hold suspends every operation.
 	Held bool `json:"held,omitzero"`
 	// WakeAt is when something changes by the passing of time alone; zero means never.

@@ -22,6 +22,7 @@ func (b *builder) finish() {
 		st.Hold = &hold
 	}
 	for _, s := range b.slots {
+		b.weighRegistration(s)
 		st.Services = append(st.Services, b.serviceStatus(s))
 	}
 	st.Conditions = append(st.Conditions, b.pooled...)
@@ -130,6 +131,8 @@ func (b *builder) judge(s *slot, st *api.ServiceStatus) {
 		st.Reason, st.Message = api.ReasonProgressing, b.next(s)
 	case s.svc.Job:
 		st.Reason, st.Message = api.ReasonProgressing, "the job runs"
+	case s.unlisted:
+		st.Reason, st.Message = api.ReasonProgressing, "waits until it is registered at "+s.rep.Registration.URL
 	default:
 		if until, watched := b.monitored(s); watched {
 			b.wakeAt(until)
