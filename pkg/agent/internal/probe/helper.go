@@ -29,7 +29,11 @@ func RunMountHelper(in io.Reader, out io.Writer) int {
 		want.Timeout = defaultMountTimeout
 	}
 	found := make(chan answer, 1)
-	go func() { found <- examine(want) }()
+	look := examine
+	if want.Files != nil {
+		look = examineFiles
+	}
+	go func() { found <- look(want) }()
 	select {
 	case a := <-found:
 		if json.NewEncoder(out).Encode(a) != nil {
@@ -45,7 +49,7 @@ func RunMountHelper(in io.Reader, out io.Writer) int {
 func examine(want request) answer {
 	var stat syscall.Statfs_t
 	if err := syscall.Statfs(want.Path, &stat); err != nil {
-		return answer{api.ReasonMountMissing, fmt.Sprintf("%s does not answer: %v: remount it (umount -l %s && mount %s)", want.Path, err, want.Path, want.Path)}
+		return answer{Reason: api.ReasonMountMissing, Message: fmt.Sprintf("%s does not answer: %v: remount it (umount -l %s && mount %s)", want.Path, err, want.Path, want.Path)}
 	}
 	if want.GID != nil {
 		if a := group(want, *want.GID); a.Reason != "" {
@@ -61,14 +65,14 @@ func examine(want request) answer {
 func group(want request, gid int) answer {
 	info, err := os.Stat(want.Path)
 	if err != nil {
-		return answer{api.ReasonMountMissing, fmt.Sprintf("look at %s: %v", want.Path, cause(err))}
+		return answer{Reason: api.ReasonMountMissing, Message: fmt.Sprintf("look at %s: %v", want.Path, cause(err))}
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || int64(stat.Gid) != int64(gid) {
-		return answer{api.ReasonMountGroup, fmt.Sprintf("%s belongs to group %d, wanted is %d: run `chgrp %d %s` on the file server", want.Path, stat.Gid, gid, gid, want.Path)}
+		return answer{Reason: api.ReasonMountGroup, Message: fmt.Sprintf("%s belongs to group %d, wanted is %d: run `chgrp %d %s` on the file server", want.Path, stat.Gid, gid, gid, want.Path)}
 	}
 	if mode := info.Mode(); want.Writable && (mode.Perm()&0o070 != 0o070 || mode&fs.ModeSetgid == 0) {
-		return answer{api.ReasonMountGroup, fmt.Sprintf("%s has mode %s: group %d must be able to write, and new files must belong to it: run `chmod g+rwxs %s` on the file server", want.Path, mode, gid, want.Path)}
+		return answer{Reason: api.ReasonMountGroup, Message: fmt.Sprintf("%s has mode %s: group %d must be able to write, and new files must belong to it: run `chmod g+rwxs %s` on the file server", want.Path, mode, gid, want.Path)}
 	}
 	return answer{}
 }
@@ -82,7 +86,7 @@ func writable(want request) answer {
 	}
 	name := filepath.Join(want.Path, ".ktrdr-probe-"+rand.Text())
 	if err := writeOnce(name); err != nil {
-		return answer{api.ReasonMountReadOnly, fmt.Sprintf("write to %s: %v: %s", want.Path, cause(err), writeFix(err))}
+		return answer{Reason: api.ReasonMountReadOnly, Message: fmt.Sprintf("write to %s: %v: %s", want.Path, cause(err), writeFix(err))}
 	}
 	return answer{}
 }

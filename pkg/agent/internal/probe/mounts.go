@@ -31,6 +31,8 @@ type Config struct {
 	Helper []string
 	// MountInfo is the table of mounts. Default: /proc/self/mountinfo.
 	MountInfo string
+	// MaxEntries of a folder of backups. Default: 100,000.
+	MaxEntries int
 }
 
 // Mounts probes required mounts with helper processes, at most one for each path at a
@@ -56,6 +58,9 @@ func NewMounts(config Config, log *slog.Logger) (*Mounts, error) {
 	}
 	if config.MountInfo == "" {
 		config.MountInfo = "/proc/self/mountinfo"
+	}
+	if config.MaxEntries == 0 {
+		config.MaxEntries = defaultMaxEntries
 	}
 	return &Mounts{config: config, log: log, runs: map[string]*run{}}, nil
 }

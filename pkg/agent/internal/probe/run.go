@@ -18,12 +18,16 @@ type request struct {
 	Writable bool          `json:"writable,omitzero"`
 	GID      *int          `json:"gid,omitzero"`
 	Timeout  time.Duration `json:"timeout"`
+	// Files asks for files in a folder, in place of all of the above but the path.
+	Files *wantedFiles `json:"files,omitzero"`
 }
 
 type answer struct {
 	// Reason is empty when the mount is as wanted.
 	Reason  api.Reason `json:"reason,omitzero"`
 	Message string     `json:"message,omitzero"`
+	// Files are what was asked for.
+	Files *BackupFiles `json:"files,omitzero"`
 }
 
 // run is one helper process. answer and err may be read once done is closed.
@@ -68,7 +72,8 @@ func (m *Mounts) ask(ctx context.Context, want request) (answer, error) {
 
 func (r request) same(other request) bool {
 	sameGID := r.GID == other.GID || r.GID != nil && other.GID != nil && *r.GID == *other.GID
-	return r.Path == other.Path && r.Writable == other.Writable && sameGID
+	sameFiles := r.Files == other.Files || r.Files != nil && other.Files != nil && *r.Files == *other.Files
+	return r.Path == other.Path && r.Writable == other.Writable && sameGID && sameFiles
 }
 
 func (m *Mounts) begin(want request) (*run, error) {
@@ -123,7 +128,7 @@ func (m *Mounts) reap(r *run, output *bounded) {
 	m.mu.Unlock()
 	close(r.done)
 	if abandoned {
-		m.log.Info("hung mount probe ended", "path", r.request.Path, "duration", time.Since(r.started))
+		m.log.Info("hung probe of a file system ended", "path", r.request.Path, "duration", time.Since(r.started))
 	}
 }
 
@@ -135,7 +140,7 @@ func (m *Mounts) abandon(r *run) {
 	if m.runs[r.request.Path] == r && !r.abandoned {
 		r.abandoned = true
 		_ = r.cmd.Process.Kill()
-		m.log.Warn("mount probe hangs", "path", r.request.Path, "pid", r.cmd.Process.Pid)
+		m.log.Warn("probe of a file system hangs", "path", r.request.Path, "pid", r.cmd.Process.Pid)
 	}
 }
 
