@@ -72,6 +72,8 @@ func (a *Agent) setDesired(ctx context.Context, d *api.Desired, at time.Time) {
 	a.report.SetDesired(d, at)
 	ring(a.mounts.bell)
 	ring(a.values.bell)
+	ring(a.listed.bell)
+	ring(a.backups.bell)
 	a.loop.SetDesired(d)
 }
 

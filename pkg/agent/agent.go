@@ -48,6 +48,8 @@ type Agent struct {
 	follow  *follower
 	mounts  *mountFeed
 	values  *secretFeed
+	listed  *registrationFeed
+	backups *backupFeed
 	// link and renewal are nil without a controller.
 	link    *uplink.Link
 	renewal *uplink.Renewal
@@ -57,6 +59,7 @@ type Agent struct {
 	}
 
 	desired atomic.Pointer[api.Desired]
+	used    atomic.Pointer[usedSecrets]
 	// listening is closed when the endpoints accept connections.
 	listening chan struct{}
 }
@@ -71,7 +74,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	a.resume()
 	g, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{
-		a.cache.Run, a.loop.Run, a.follow.run, a.mounts.run, a.values.run, a.probeServices, a.keepHouse, a.keepDelivery,
+		a.cache.Run, a.loop.Run, a.follow.run, a.mounts.run, a.values.run, a.listed.run, a.backups.run, a.probeServices, a.keepHouse, a.keepDelivery,
 		a.watchEngine, a.rememberRuns, trim, a.serve, a.notify, a.syncOnHangup, a.fallBack, a.gate.Run, a.connect, a.renew,
 	} {
 		g.Go(func() error { return ignoreCancel(ctx, part(ctx)) })
@@ -171,7 +174,7 @@ func (a *Agent) wire() error {
 		Kept: keptSecrets{a}, Rotation: a.folders,
 		Files: a.files, Checker: checker{}, Policy: a.gate, Registries: a.engine, Log: a.log.With("component", "apply"),
 	})
-	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log, Providers: a.secrets.Providers, Secrets: a.secretsStatus})
+	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log, Providers: a.secrets.Providers, Secrets: a.secretsStatus, StackSecrets: a.stackSecrets})
 	a.loop = reconcile.New(reconcile.Config{
 		World: a.cache, Applier: a.exec, Secrets: contract{a.secrets}, Policy: a.gate, Report: a.report,
 		Log: a.log.With("component", "reconcile"), Limits: reconcile.DefaultLimits(),
@@ -186,6 +189,7 @@ func (a *Agent) wire() error {
 		probe: prober.Probe, publish: a.publishMount, bell: make(chan struct{}, 1),
 		wanted: func() []api.RequiredMount { return a.requiredMounts(a.needed(a.desired.Load())) },
 	}
+	a.listed, a.backups = a.newRegistrationFeed(), a.newBackupFeed(prober)
 	a.values = &secretFeed{
 		refresh: a.secrets.Refresh, every: a.cfg.Secrets.Refresh, bell: make(chan struct{}, 1), digests: a.secrets.Digests,
 		wanted: func() []string { return a.secretRefs(a.withNeeded(a.desired.Load())) }, looked: a.secretsLooked,
@@ -259,6 +263,8 @@ func (a *Agent) policyChanged() {
 	a.forgetFailures()
 	ring(a.values.bell)
 	ring(a.mounts.bell)
+	ring(a.listed.bell)
+	ring(a.backups.bell)
 	a.loop.Ring("")
 }
 

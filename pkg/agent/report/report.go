@@ -22,6 +22,9 @@ type Config struct {
 	// Secrets tells about the references in use, without waiting for anything; nil when
 	// there is nothing to tell.
 	Secrets func() api.SecretsStatus
+	// StackSecrets tells about the references of a stack, by the digests of the values that
+	// its containers get now, without waiting for anything; nil when there is nothing to tell.
+	StackSecrets func(stack string, inForce map[string]string) []api.StackSecret
 }
 
 // Report is the newest knowledge about one node. Its methods are safe for concurrent use
@@ -34,7 +37,8 @@ type Report struct {
 	// providers is nil when there are none.
 	providers func() []api.ProviderState
 	// secrets is nil when there is nothing to tell.
-	secrets func() api.SecretsStatus
+	secrets      func() api.SecretsStatus
+	stackSecrets func(stack string, inForce map[string]string) []api.StackSecret
 
 	mu         sync.Mutex
 	desired    desiredState
@@ -46,6 +50,7 @@ type Report struct {
 	mounts     map[string]api.MountState
 	stacks     map[string]*stack
 	link       *api.Link
+	facts      facts
 
 	// changed is closed at the next change; nil while nobody waits for one.
 	changed chan struct{}
@@ -73,15 +78,16 @@ type sourceState struct {
 // New returns a report that knows nothing yet.
 func New(cfg Config) *Report {
 	r := &Report{
-		node:       cfg.Node,
-		providers:  cfg.Providers,
-		secrets:    cfg.Secrets,
-		metrics:    telemetry.NewMetrics(telemetry.Build{Version: api.Version, Commit: api.Commit}),
-		events:     newEventLog(cfg.Log.With("node", cfg.Node)),
-		started:    time.Now(),
-		conditions: map[string]api.Condition{},
-		mounts:     map[string]api.MountState{},
-		stacks:     map[string]*stack{},
+		node:         cfg.Node,
+		providers:    cfg.Providers,
+		secrets:      cfg.Secrets,
+		stackSecrets: cfg.StackSecrets,
+		metrics:      telemetry.NewMetrics(telemetry.Build{Version: api.Version, Commit: api.Commit}),
+		events:       newEventLog(cfg.Log.With("node", cfg.Node)),
+		started:      time.Now(),
+		conditions:   map[string]api.Condition{},
+		mounts:       map[string]api.MountState{},
+		stacks:       map[string]*stack{},
 	}
 	if cfg.Providers != nil {
 		r.metrics.WatchProviders(measured(cfg.Providers))
@@ -89,6 +95,7 @@ func New(cfg Config) *Report {
 	if cfg.Secrets != nil {
 		r.metrics.WatchSecrets(counted(cfg.Secrets))
 	}
+	r.metrics.WatchFacts(r.measuredFacts)
 	return r
 }
 
@@ -246,33 +253,6 @@ func (r *Report) SetMount(path string, st api.MountState) {
 		e.Level, e.Reason, e.Message, e.text = levelInfo, api.ReasonConverged, "the mount is there as wanted", "mount as wanted"
 	}
 	r.events.add(e)
-}
-
-// SetLink notes how the connection to the controller is.
-func (r *Report) SetLink(l api.Link) {
-	r.mu.Lock()
-	r.link = &l
-	r.touch()
-	r.mu.Unlock()
-}
-
-// Changed returns a channel that is closed when Status may say something new. What changes
-// by the passing of time alone, and the state of the providers of secrets, closes none.
-func (r *Report) Changed() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.changed == nil {
-		r.changed = make(chan struct{})
-	}
-	return r.changed
-}
-
-// touch tells those who wait for a change. The caller holds the lock.
-func (r *Report) touch() {
-	if r.changed != nil {
-		close(r.changed)
-		r.changed = nil
-	}
 }
 
 // Forget drops what is known about a stack.

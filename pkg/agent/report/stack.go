@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"log/slog"
 	"slices"
 	"time"
@@ -38,8 +39,8 @@ func (r *Report) Planned(name string, p *plan.Plan, took time.Duration) {
 		clear(s.failures)
 	}
 	s.plan = p
-	s.keepConditions(now)
-	incidents := s.announce()
+	incidents := s.keepConditions(now)
+	incidents = append(incidents, s.announce()...)
 	rolled := s.advance(r.desired.revision)
 	rollout := now.Sub(r.desired.since)
 	_, wanted := r.desired.stacks[name]
@@ -60,8 +61,9 @@ func (r *Report) Planned(name string, p *plan.Plan, took time.Duration) {
 	r.events.add(incidents...)
 }
 
-// keepConditions takes the plan's conditions, each with the time since when it holds.
-func (s *stack) keepConditions(now time.Time) {
+// keepConditions takes the plan's conditions, each with the time since when it holds. It
+// returns an event for each warning that came or went: no reason of an object tells those.
+func (s *stack) keepConditions(now time.Time) []incident {
 	before := s.conditions
 	s.conditions = slices.Clone(s.plan.Status.Conditions)
 	for i := range s.conditions {
@@ -72,6 +74,30 @@ func (s *stack) keepConditions(now time.Time) {
 			c.Since = now
 		}
 	}
+	return s.warnings(before)
+}
+
+func (s *stack) warnings(before []api.Condition) []incident {
+	var list []incident
+	add := func(old, c *api.Condition) {
+		e := conditionIncident("", old, c)
+		e.Stack, e.Object = s.plan.Stack, cmp.Or(c, old).Object
+		list = append(list, e)
+	}
+	for i := range s.conditions {
+		c := &s.conditions[i]
+		if c.Type == api.ConditionWarning && !slices.ContainsFunc(before, func(b api.Condition) bool { return sameReason(&b, c) }) {
+			add(nil, c)
+		}
+	}
+	for i := range before {
+		b := &before[i]
+		about := func(c api.Condition) bool { return c.Type == b.Type && c.Object == b.Object }
+		if b.Type == api.ConditionWarning && !slices.ContainsFunc(s.conditions, about) {
+			add(b, nil)
+		}
+	}
+	return list
 }
 
 // advance follows the stack to the revision in force. True means that it has just got

@@ -30,6 +30,7 @@ func (r *Report) Status() api.NodeStatus {
 		m := r.mounts[path]
 		st.Mounts = append(st.Mounts, api.MountStatus{Path: path, OK: m.OK, Reason: m.Reason, Message: m.Message})
 	}
+	st.Registrars, st.Backups = slices.Clone(r.facts.registrars), slices.Clone(r.facts.backups)
 	if r.link != nil {
 		link := *r.link
 		st.Link = &link
@@ -98,6 +99,7 @@ func (r *Report) stackStatus(name string) api.StackStatus {
 	if st.Services == nil {
 		st.Services = []api.ServiceStatus{}
 	}
+	r.addFacts(&st, s.plan.InForce)
 	if r.desired.accepted && s.plan.Revision != r.desired.revision {
 		st.Converged, st.Reason, st.Message = false, api.ReasonProgressing, "not planned for the new revision yet"
 		st.Conditions = nil // they are about the one before

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"ktrdr.io/fleet/pkg/agent/internal/policy"
 	"ktrdr.io/fleet/pkg/api"
@@ -86,10 +87,37 @@ func (g *Gate) Admit(ctx context.Context, service string, spec *api.ContainerSpe
 		leads[name] = target
 	}
 	violations := g.current().CheckMounts(service, spec, volumes, policy.Host{Links: leads, Guarded: g.guarded})
+	if len(violations) > 0 {
+		g.Reload() // the stack as a whole is blocked by the next look
+	}
+	return g.refusal(violations)
+}
+
+// AdmitRegistrar tells whether a URL may be asked, for a field of the desired state.
+func (g *Gate) AdmitRegistrar(field, url string) error {
+	if g.cfg.File == "" {
+		return nil
+	}
+	return g.refusal(g.current().CheckRegistrar(field, url))
+}
+
+// AdmitRead tells whether a path of the host may be read, and looks where it leads.
+func (g *Gate) AdmitRead(ctx context.Context, field, path string) error {
+	if g.cfg.File == "" {
+		return nil
+	}
+	target, err := g.links.read(ctx, filepath.Clean(path))
+	if err != nil {
+		return &denial{err}
+	}
+	host := policy.Host{Links: map[string]string{filepath.Clean(path): target}, Guarded: g.guarded}
+	return g.refusal(g.current().CheckRead(field, path, host))
+}
+
+func (g *Gate) refusal(violations []policy.Violation) error {
 	if len(violations) == 0 {
 		return nil
 	}
-	g.Reload() // the stack as a whole is blocked by the next look
 	return &denial{errors.New(violations[0].Message(g.cfg.File))}
 }
 

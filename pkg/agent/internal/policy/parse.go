@@ -95,6 +95,7 @@ func (f *file) sections() map[string]reader {
 		ruleHostPaths:  f.paths,
 		ruleContainers: f.list(f.glob),
 		ruleAdopt:      f.list(f.adoption),
+		ruleRegistrars: f.list(f.registrar),
 		privileges:     func(value *yaml.Node, rule string) { f.mapping(value, rule, f.privileges()) },
 	}
 }
@@ -226,6 +227,16 @@ func (f *file) adoption(node *yaml.Node, rule string) {
 		return
 	}
 	f.add(rule, node.Value)
+}
+
+func (f *file) registrar(node *yaml.Node, rule string) {
+	scheme, rest, _ := strings.Cut(node.Value, "://")
+	host, _, hasPath := strings.Cut(rest, "/")
+	if scheme != "http" && scheme != "https" || host == "" || !hasPath || strings.ContainsAny(node.Value, "?#@") {
+		f.problem(node, "%s: must be a URL with a path and without a query, such as http://backend.example:8000/api/v1/workers", rule)
+		return
+	}
+	f.add(rule, scheme+"://"+strings.ToLower(host)+strings.TrimPrefix(rest, host))
 }
 
 func (f *file) securityOpt(node *yaml.Node, rule string) { f.add(rule, securityOpt(node.Value)) }

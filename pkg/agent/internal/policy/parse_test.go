@@ -19,7 +19,7 @@ func TestParseErrors(t *testing.T) {
 		want []string
 	}{
 		"unknown key": {"references: []\nimage: []\n", []string{
-			`p.yaml:2:1: unknown key "image": use adopt, containers, hostPaths, images, privileges, references, registries`,
+			`p.yaml:2:1: unknown key "image": use adopt, containers, hostPaths, images, privileges, references, registrars, registries`,
 		}},
 		"unknown privilege": {"privileges:\n  root: true\n", []string{`p.yaml:2:3: privileges: unknown key "root": use annotations, capabilities,`}},
 		"twice":             {"images: []\nimages: []\n", []string{`p.yaml:2:1: key "images" is there twice`}},
@@ -39,7 +39,10 @@ func TestParseErrors(t *testing.T) {
 		"scalar":     {"everything\n", []string{"p.yaml:1:1: must be a mapping of adopt, containers"}},
 		"alias":      {"images: &x []\nregistries: *x\n", []string{"p.yaml:2:13: registries: must be a list"}},
 		"adopt":      {"adopt: [/opt/p, p, 'p:opt', '*:/opt/*', 'p:**']\n", []string{"p.yaml:1:9: adopt: must be a project and a folder", "p.yaml:1:17:", "p.yaml:1:20:"}},
-		"large":      {strings.Repeat("#", policy.MaxSize+1), []string{"p.yaml: larger than"}},
+		"registrar": {"registrars: [backend:8000, 'ftp://x/', 'http://x', 'http:///a', 'http://u@x/', 'http://x/?a', 'http://x/a']\n", []string{
+			"p.yaml:1:14: registrars: must be a URL with a path", "p.yaml:1:28:", "p.yaml:1:40:", "p.yaml:1:52:", "p.yaml:1:65:", "p.yaml:1:80:",
+		}},
+		"large": {strings.Repeat("#", policy.MaxSize+1), []string{"p.yaml: larger than"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, err := policy.Parse("p.yaml", []byte(test.text))

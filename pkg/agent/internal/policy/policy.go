@@ -17,6 +17,7 @@ const (
 	ruleHostPaths  = "hostPaths"
 	ruleContainers = "containers"
 	ruleAdopt      = "adopt"
+	ruleRegistrars = "registrars"
 	privileges     = "privileges"
 
 	rulePrivileged    = privileges + ".privileged"

@@ -83,6 +83,9 @@ func (s *Store) renew(ref string, e *entry, result Result, now time.Time) {
 	}
 	e.value, e.version, e.resolvedAt, e.err = result.Value, result.Version, now, nil
 	e.digest = s.digest(ref, result.Value)
+	if e.generations[e.digest].number != e.generation {
+		e.noteGeneration()
+	}
 	maps.DeleteFunc(e.earlier, func(digest string, _ Value) bool {
 		return digest == e.digest || digest != replaced && !s.needed(ref, digest)
 	})

@@ -76,6 +76,8 @@ type entry struct {
 	// earlier are values that were replaced or restored and are needed, and the last one
 	// that was replaced, by digest.
 	earlier map[string]Value
+	// generations of values by digest.
+	generations map[string]generation
 }
 
 // New makes an empty store. key is the node's own key of the digests, 32 bytes.
