@@ -11,7 +11,7 @@ import (
 // text is the document for people.
 func (d *document) text(wide bool) string { //nolint:revive // the format decides about columns, not about what happens
 	if d.Controller == nil && len(d.Nodes) == 1 && d.Nodes[0].Status != nil {
-		return agentText(d.Nodes[0].Status, wide)
+		return d.agentText(wide)
 	}
 	parts := []string{strings.Join(d.headLines(), "\n")}
 	if len(d.Nodes) > 0 {
@@ -19,6 +19,9 @@ func (d *document) text(wide bool) string { //nolint:revive // the format decide
 	}
 	if table := d.serviceTable(wide); table != "" {
 		parts = append(parts, table)
+	}
+	if wide {
+		parts = append(parts, d.factTables()...)
 	}
 	if list := d.troubles(); len(list) > 0 {
 		parts = append(parts, strings.Join(list, "\n"))

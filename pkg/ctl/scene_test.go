@@ -91,6 +91,17 @@ func (f *fleet) play(scene string) error {
 		f.secrets.Store(secretsWell())
 	case "secrets-failing":
 		f.secrets.Store(secretsFailing())
+	case "facts":
+		engine()
+		r.Planned("core", corePlan(withFacts), 0)
+		r.SetRegistrations(map[string]api.RegistrationStatus{
+			"abcdef0123456789": {Reason: api.ReasonNotRegistered, Message: "http://backend/ lists 0, none with id=\x1b[2Jb", Since: time.Now().Add(-2 * time.Minute)},
+			"0123456789abcdef": {Registered: true, State: "busy", Since: time.Now().Add(-time.Hour)},
+		}, []api.RegistrarStatus{{URL: "http://backend/", OK: true, CheckedAt: time.Now()}})
+		r.SetBackups([]api.BackupStatus{
+			{Name: "db", Stack: "core", OK: true, File: "ktrdr-1.dump", Size: 5 << 20, Time: time.Now().Add(-3 * time.Hour)},
+			{Name: "files", Reason: api.ReasonBackupMissing, Message: "no file in /mnt/b matches *"},
+		})
 	case "stuck": // looks, and finds a blocked stack
 		engine()
 		r.Planned("core", corePlan(progressing), 0)
@@ -102,6 +113,17 @@ func (f *fleet) play(scene string) error {
 		return fmt.Errorf("no scene %q", scene)
 	}
 	return nil
+}
+
+// withFacts is a stack that has converged with a warning, and waits for a rotation.
+func withFacts(p *plan.Plan) {
+	p.Status.Conditions = []api.Condition{{
+		Type: api.ConditionWarning, Status: true, Reason: api.ReasonNotRegistered, Object: "ktrdr-backend", Message: "http://backend/ lists 0",
+	}}
+	p.Status.Secrets = []api.StackSecret{
+		{Reference: "op://v/i/new", Generation: 1, Since: time.Now().Add(-time.Hour)},
+		{Reference: "op://v/i/old", Generation: 1, Wanted: 2, Since: time.Now().Add(-time.Hour), Phase: api.SecretStale, ConfirmedAt: time.Now()},
+	}
 }
 
 // corePlan is a plan of one stack of two containers, after change.

@@ -12,10 +12,14 @@ import (
 )
 
 // agentText is the status of one agent.
-func agentText(st *api.NodeStatus, wide bool) string { //nolint:revive // the format decides about columns, not about what happens
+func (d *document) agentText(wide bool) string { //nolint:revive // the format decides about columns, not about what happens
+	st := d.Nodes[0].Status
 	parts := []string{strings.Join(nodeLines(st), "\n")}
 	if len(st.Stacks) > 0 {
 		parts = append(parts, stackTable(st, wide))
+	}
+	if wide {
+		parts = append(parts, d.factTables()...)
 	}
 	if list := troubles("node", st); len(list) > 0 {
 		parts = append(parts, strings.Join(list, "\n"))
