@@ -75,13 +75,18 @@ func TrustTLS(authorities *x509.CertPool) *tls.Config {
 // freshTLS asks for its configuration before each handshake.
 type freshTLS struct{ config func() (*tls.Config, error) }
 
-// ClientHandshake does what gRPC's TLS credentials do, with the configuration of now.
+// ClientHandshake does what gRPC's TLS credentials do, with the configuration of now, and sends
+// small records.
 func (f freshTLS) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	config, err := f.config()
 	if err != nil {
 		return nil, nil, fmt.Errorf("prepare TLS: %w", err)
 	}
-	return credentials.NewTLS(config).ClientHandshake(ctx, authority, conn)
+	secured, info, err := credentials.NewTLS(config).ClientHandshake(ctx, authority, conn)
+	if err != nil {
+		return nil, nil, err
+	}
+	return smallRecords{secured}, info, nil
 }
 
 // ServerHandshake is an error: these are a client's.

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 
 	"ktrdr.io/fleet/pkg/wire"
 	"ktrdr.io/fleet/pkg/wire/pki"
@@ -63,17 +62,15 @@ func (s *swarm) live(ctx context.Context, number int, text string) error {
 	return ctx.Err()
 }
 
-// dial connects from the agent's own address.
+// dial connects as agents do, from the agent's own address.
 func (a *agent) dial(config *tls.Config) (*grpc.ClientConn, error) {
 	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(a.from, 0)), Timeout: 20 * time.Second}
-	return grpc.NewClient("passthrough:///"+a.target,
-		grpc.WithTransportCredentials(credentials.NewTLS(config)),
+	return wire.Dial(wire.Client{Target: a.target, TLS: func() (*tls.Config, error) { return config, nil }, Options: []grpc.DialOption{
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "tcp", address)
 		}),
-		grpc.WithReadBufferSize(0), grpc.WithWriteBufferSize(4<<10),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage)), grpc.WithDisableServiceConfig(),
-	)
+		grpc.WithReadBufferSize(0), // there are a thousand of them in this process
+	}})
 }
 
 // join redeems the token for a certificate, which stays in memory.

@@ -28,6 +28,11 @@ func (s *session) receive() {
 			s.end(err)
 			return
 		}
+		if message.GetStatus() != nil {
+			// To read it took a deep stack, which a goroutine keeps. The next one begins small.
+			s.hub.streams.Go(s.receive)
+			return
+		}
 	}
 }
 

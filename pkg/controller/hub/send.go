@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -33,13 +34,10 @@ func (s *session) ring() {
 func (s *session) send() {
 	for s.ctx.Err() == nil {
 		message, err := s.next()
-		if err == nil && message == nil {
-			if s.rest() {
-				return
-			}
-			continue
-		}
-		if err == nil {
+		switch {
+		case errors.Is(err, errIdle):
+			return
+		case err == nil && message != nil:
 			err = s.write(message)
 		}
 		if err != nil {
@@ -47,14 +45,6 @@ func (s *session) send() {
 			return
 		}
 	}
-}
-
-// rest ends the sender's work, unless something is due.
-func (s *session) rest() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sending = len(s.queue) > 0 || s.statusAck > 0 || s.eventAck > 0 || s.absentDue && s.current || s.due() || len(s.answers) > 0
-	return !s.sending
 }
 
 func (s *session) write(message *ktrdrv1.ControllerMessage) error {
@@ -71,7 +61,12 @@ func (s *session) welcome() *ktrdrv1.Welcome {
 	}
 }
 
-// next takes the next message that is due: what is short first, contents last.
+// errIdle tells the sender that nothing is due.
+var errIdle = errors.New("nothing is due")
+
+// next takes the next message that is due: what is short first, contents last. It is nil when
+// there was one that can't be made, and errIdle when there is none: the sender's work has
+// ended with that, and ring begins it anew.
 func (s *session) next() (*ktrdrv1.ControllerMessage, error) {
 	s.mu.Lock()
 	switch {
@@ -106,8 +101,9 @@ func (s *session) next() (*ktrdrv1.ControllerMessage, error) {
 		s.mu.Unlock()
 		return s.files(answer)
 	}
+	s.sending = false
 	s.mu.Unlock()
-	return nil, nil //nolint:nilnil // nothing is due
+	return nil, errIdle
 }
 
 // due tells whether the node lacks its target. Called with mu held.
