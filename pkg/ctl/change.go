@@ -153,6 +153,9 @@ func (c *controller) apply(ctx context.Context, st step) (*ktrdrv1.ChangeRespons
 	if _, refused := errors.AsType[*remote.RefusedError](err); refused && st.several {
 		err = c.orOlder(ctx, withProblems(err))
 	}
+	if isAway(err) {
+		err = fmt.Errorf("%w\n  Whether the change was made is not known: look at ktrdrctl history before you repeat it", err)
+	}
 	return r, withProblems(err)
 }
 

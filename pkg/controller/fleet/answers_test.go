@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"ktrdr.io/fleet/pkg/controller/agenttest"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
@@ -26,6 +27,23 @@ func TestDoctorOfNodeThatNeverJoined(t *testing.T) {
 	}
 	if _, err := rows.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the only row: %v", err)
+	}
+}
+
+// TestLogsOfUnknownService is a mistake in the name, not a silent service.
+func TestLogsOfUnknownService(t *testing.T) {
+	l := newLab(t)
+	l.accept(l.trees.write(t, "first", state(nil)))
+	l.agent(&agenttest.Agent{Name: "a", Services: func(string) []*ktrdrv1.ServiceStatus { return []*ktrdrv1.ServiceStatus{{Service: "web"}} }})
+	l.await("a has told of its service", func() bool {
+		n, _ := l.hub.Node("a")
+		stacks := n.Status.Message().GetStacks()
+		return len(stacks) > 0 && len(stacks[0].GetServices()) > 0
+	})
+	stream, err := l.fleet().Logs(t.Context(), &ktrdrv1.LogsRequest{Logs: &ktrdrv1.LogsCommand{Stack: "core", Services: []string{"wep"}}})
+	must(t, err)
+	if _, err = stream.Recv(); status.Code(err) != codes.NotFound || status.Convert(err).Message() != `stack core has no service "wep": it has web` {
+		t.Errorf("logs of a service that nobody has: %v", err)
 	}
 }
 

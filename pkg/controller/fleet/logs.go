@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -28,6 +30,9 @@ func (s *Service) Logs(r *ktrdrv1.LogsRequest, out grpc.ServerStreamingServer[kt
 	if err != nil {
 		return s.failed(ctx, "read logs", err)
 	}
+	if err := s.checkServices(logs, nodes); err != nil {
+		return err
+	}
 	f := &fanIn{out: out}
 	var streams sync.WaitGroup
 	for _, node := range nodes {
@@ -35,6 +40,34 @@ func (s *Service) Logs(r *ktrdrv1.LogsRequest, out grpc.ServerStreamingServer[kt
 	}
 	streams.Wait()
 	return f.err
+}
+
+// checkServices refuses names that no node of the stack has told of; while none has told
+// anything, every name may be one.
+func (s *Service) checkServices(logs *ktrdrv1.LogsCommand, nodes []string) error {
+	if len(logs.GetServices()) == 0 {
+		return nil
+	}
+	var known []string
+	for _, name := range nodes {
+		n, _ := s.cfg.Hub.Node(name)
+		for _, stack := range n.Status.Message().GetStacks() {
+			if stack.GetName() != logs.GetStack() {
+				continue
+			}
+			for _, service := range stack.GetServices() {
+				known = append(known, service.GetService())
+			}
+		}
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	for _, service := range logs.GetServices() {
+		if len(known) > 0 && !slices.Contains(known, service) {
+			return status.Errorf(codes.NotFound, "stack %s has no service %.80q: it has %s", logs.GetStack(), service, cut(strings.Join(known, ", "), 1<<10))
+		}
+	}
+	return nil
 }
 
 // fanIn sends for several nodes, one at a time.
