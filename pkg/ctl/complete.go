@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -125,17 +126,25 @@ func completeContext(_ context.Context, s *session, _ []string) []string {
 	return f.Names()
 }
 
-// completeScale completes POOL= from the repository in the working directory, and node=
-// from the fleet.
-func completeScale(ctx context.Context, s *session, _ []string) []string {
+// completeScale completes POOL= and node= from the fleet, POOL= also from the repository in the
+// working directory: one agent knows no pools.
+func completeScale(ctx context.Context, s *session, args []string) []string {
 	var words []string
 	for _, pool := range poolsBelow(s.repo) {
 		words = append(words, pool+"=")
 	}
-	for _, node := range s.look(ctx).nodeNames() {
-		words = append(words, "node="+node)
+	d := s.look(ctx)
+	for i := range d.Nodes {
+		for _, pool := range d.Nodes[i].pools {
+			words = append(words, pool+"=")
+		}
+		words = append(words, "node="+d.Nodes[i].Name)
 	}
-	return words
+	// What is written already, with whatever value, is not offered again.
+	return slices.DeleteFunc(words, func(word string) bool {
+		name, _, _ := strings.Cut(word, "=")
+		return slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, name+"=") })
+	})
 }
 
 // poolsBelow are the pools of all stacks of a desired-state folder.

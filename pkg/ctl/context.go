@@ -27,7 +27,7 @@ ktrdrctl context add node-b --agent-address http://127.0.0.1:9180
 ktrdrctl context use home`,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(s.contextListCommand(), s.contextUseCommand(), s.contextAddCommand(), s.contextRemoveCommand(), s.contextShowCommand())
+	cmd.AddCommand(s.contextListCommand(), s.contextUseCommand(), s.contextAddCommand(), s.contextRemoveCommand(), s.contextShowCommand(), s.contextRenewCommand())
 	return cmd
 }
 

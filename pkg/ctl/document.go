@@ -109,6 +109,8 @@ type nodeDoc struct {
 	Desired         bool            `json:"desired"`
 	CertificateEnds time.Time       `json:"certificateEndsAt,omitzero"`
 	Status          *api.NodeStatus `json:"status,omitzero"`
+	// pools are the names of its pools, for completion.
+	pools []string
 }
 
 type cordonDoc struct {
@@ -204,6 +206,9 @@ func toNode(n *ktrdrv1.Node, now time.Time) nodeDoc {
 		Name: n.GetName(), Hostname: n.GetHostname(), Connected: n.GetConnected(), Seen: wire.Time(n.GetSeen()), StatusAt: wire.Time(n.GetStatusAt()),
 		Address: n.GetAddress(), Version: n.GetVersion(), Target: n.GetTarget(), Accepted: n.GetAccepted(), Joined: n.GetJoined(), Desired: n.GetDesired(),
 		CertificateEnds: wire.Time(n.GetCertificateEnds()), Status: nodeStatus(n.GetStatus()),
+	}
+	for _, p := range n.GetPools() {
+		d.pools = append(d.pools, p.GetPool())
 	}
 	if c := n.GetCordon(); c != nil {
 		d.Cordon = &cordonDoc{By: c.GetBy(), Why: c.GetWhy(), At: wire.Time(c.GetAt())}

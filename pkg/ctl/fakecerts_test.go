@@ -7,16 +7,19 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"ktrdr.io/fleet/pkg/wire/pki"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
 // cmdBadCert makes the context lead to a server with another certificate.
@@ -75,6 +78,10 @@ func cmdClient(ts *testscript.TestScript, _ bool, args []string) {
 	switch args[0] {
 	case "ended":
 		authority = authority.WithClock(func() time.Time { return time.Now().Add(-40 * 24 * time.Hour) })
+	case "inline-old", "file-old": // 21 of 30 days are over
+		authority = authority.WithClock(func() time.Time { return time.Now().Add(-21 * 24 * time.Hour) })
+	case "inline-ending":
+		authority = authority.WithClock(func() time.Time { return time.Now().Add(-27 * 24 * time.Hour) })
 	case "foreign":
 		other, err := pki.Create(ts.MkAbs("foreign"))
 		ts.Check(err)
@@ -88,7 +95,21 @@ func cmdClient(ts *testscript.TestScript, _ bool, args []string) {
 	f.writeConfig(ts, "")
 	text := fmt.Sprintf("apiVersion: ktrdr.io/v1alpha1\nkind: Config\ncurrent: home\ncontexts:\n- name: home\n  controller: https://%s\n"+
 		"  authorityFile: ca.pem\n  certificateFile: operator.crt\n  keyFile: operator.key\n", f.address)
+	if strings.HasPrefix(args[0], "inline") {
+		encode := base64.StdEncoding.EncodeToString
+		text = fmt.Sprintf("apiVersion: ktrdr.io/v1alpha1\nkind: Config\ncurrent: home\ncontexts:\n- name: home\n  controller: https://%s\n"+
+			"  authority: %s\n  certificate: %s\n  key: %s\n", f.address, encode(f.authority.BundlePEM()), encode(pemOf("CERTIFICATE", issued.Leaf.Raw)), encode(key))
+	}
 	ts.Check(os.WriteFile(ts.MkAbs("config"), []byte(text), 0o600))
+}
+
+// RenewAccess gives whoever asks the next certificate.
+func (f *fakeFleet) RenewAccess(_ context.Context, req *ktrdrv1.RenewAccessRequest) (*ktrdrv1.RenewAccessResponse, error) {
+	issued, err := f.authority.IssueOperator("karl", req.GetCsr())
+	if err != nil {
+		return nil, err
+	}
+	return &ktrdrv1.RenewAccessResponse{Chain: issued.Chain, Authority: f.authority.BundleDER()}, nil
 }
 
 // cmdHang makes the controller answer WhoAmI never.

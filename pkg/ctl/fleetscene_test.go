@@ -28,6 +28,7 @@ func nodeOf(name string, now time.Time, stack string, change func(*plan.Plan)) *
 	return &ktrdrv1.Node{
 		Name: name, Hostname: "workers-" + name + ".example", Connected: true, Seen: timestamppb.New(now.Add(-2 * time.Second)), Address: "10.0.0.9", Version: "0.3.0",
 		Target: revision, Accepted: true, Joined: true, Desired: true, Status: wire.NodeStatusToProto(st),
+		Pools:           []*ktrdrv1.PoolSize{{Pool: "training", Node: name, Count: 1}},
 		CertificateEnds: timestamppb.New(now.Add(20*24*time.Hour + time.Hour)), StatusAt: timestamppb.New(now.Add(-3 * time.Second)),
 	}
 }
@@ -67,6 +68,8 @@ func (f *fakeFleet) play(scene string, now time.Time) error {
 			f.fleet.Nodes = append(f.fleet.Nodes, node("backend", nil))
 		case "older": // one that does not know how to plan a folder
 			f.refuse["PlanTree"] = status.Error(codes.Unimplemented, "unknown method PlanTree")
+		case "no-renewal":
+			f.refuse["RenewAccess"] = status.Error(codes.Unimplemented, "unknown method RenewAccess")
 		case "old-scale":
 			f.fleet.Version = "v0.0.1"
 		case "large", "large-parts": // more than a message holds

@@ -124,7 +124,7 @@ func (s *session) run(two sides) func(*cobra.Command, []string) error {
 			return err
 		}
 		if where.Controller != "" {
-			c, err := s.dialController(where)
+			c, err := s.dialController(s.freshened(cmd, where))
 			if err != nil {
 				return err
 			}

@@ -30,7 +30,7 @@ func (w *canaryWorld) commands(t *testing.T) []string {
 		"git setup": {"git setup " + w.repo}, "git-credential": {"git-credential store"},
 		"context list": {"context list"}, "context show": {"context show"},
 		// They ask nobody and change this machine.
-		"context use": nil, "context add": nil, "context remove": nil, "man": nil,
+		"context use": nil, "context add": nil, "context remove": nil, "context renew": nil, "man": nil,
 	}
 	var commands []string
 	for _, verb := range ctl.Verbs() {

@@ -42,7 +42,7 @@ func (s *Service) ListOperators(ctx context.Context, _ *ktrdrv1.ListOperatorsReq
 	for _, o := range all {
 		answer.Operators = append(answer.Operators, &ktrdrv1.Operator{
 			Name: o.Name, Email: o.Email, Role: string(o.Role), Created: wire.Timestamp(o.CreatedAt),
-			CreatedBy: o.CreatedBy, Expires: wire.Timestamp(o.ExpiresAt),
+			CreatedBy: o.CreatedBy, Expires: wire.Timestamp(o.ExpiresAt), Seen: wire.Timestamp(o.SeenAt),
 		})
 	}
 	return answer, nil

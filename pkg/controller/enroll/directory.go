@@ -80,7 +80,38 @@ func (d *Directory) Operator(ctx context.Context, name, serial string) (access.P
 	case serial == "" || !slices.Contains(found.CertSerials, serial):
 		return access.Person{}, access.ErrDenied
 	}
+	d.seen(ctx, found, serial)
 	return person(found), nil
+}
+
+// seenEvery is how exactly it is known when an operator called last: a write of the store for
+// each call would be too much.
+const (
+	seenEvery = time.Hour
+	// seenTimeout bounds the write: the call waits for it.
+	seenTimeout = 2 * time.Second
+)
+
+// seen notes that an operator calls, and the first use of a certificate. If that does not work
+// now, the next call does it.
+func (d *Directory) seen(ctx context.Context, o store.Operator, serial string) {
+	now := time.Now().UTC()
+	if ended := !o.ExpiresAt.IsZero() && !now.Before(o.ExpiresAt); ended {
+		return
+	}
+	if _, first := o.Replaces[serial]; !first && now.Sub(o.SeenAt) < seenEvery {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, seenTimeout)
+	defer cancel()
+	_, err := d.store.Operators().Update(ctx, o.Name, func(o *store.Operator) error {
+		o.SeenAt = now
+		settled(o, serial)
+		return nil
+	})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		d.log.WarnContext(ctx, "it is not noted that an operator called", slog.String("operator", o.Name), slog.Any("err", err))
+	}
 }
 
 // OperatorByToken finds an operator.
@@ -92,6 +123,7 @@ func (d *Directory) OperatorByToken(ctx context.Context, hash string) (access.Pe
 	case err != nil:
 		return access.Person{}, fmt.Errorf("look up an operator by token: %w", err)
 	}
+	d.seen(ctx, found, "")
 	return person(found), nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -212,5 +213,32 @@ func TestPlanTreeEnds(t *testing.T) {
 	cancel()
 	for _, stream := range streams {
 		_, _, _ = answers(stream)
+	}
+}
+
+// TestPoolsOfNodes: the fleet has them with the sizes that the head gives them.
+func TestPoolsOfNodes(t *testing.T) {
+	l := newLab(t)
+	l.accept(l.trees.write(t, "first", state(map[string]string{
+		"stacks/workers/stack.yaml":   "apiVersion: ktrdr.io/v1alpha1\nkind: Stack\nmetadata: {name: workers}\nspec:\n  pools: {one: {services: [web], default: 1}, two: {services: [two], default: 1}}\n",
+		"stacks/workers/compose.yaml": "services:\n  web: {image: example:1}\n  two: {image: example:1}\n",
+		"nodes/b.yaml":                "apiVersion: ktrdr.io/v1alpha1\nkind: Node\nmetadata: {name: b}\nspec:\n  hostname: b.example\n  scale: {two: 0}\n  stacks: [{name: workers}]\n",
+	})))
+	var got *ktrdrv1.Fleet
+	l.await("the head is there", func() bool {
+		var err error
+		got, err = l.fleet().GetFleet(t.Context(), &ktrdrv1.GetFleetRequest{Nodes: []string{"a", "b", "c"}})
+		return err == nil && len(got.GetNodes()) == 3
+	})
+	sizes := func(node *ktrdrv1.Node) (out []string) {
+		for _, p := range node.GetPools() {
+			out = append(out, fmt.Sprintf("%s %s=%d", p.GetNode(), p.GetPool(), p.GetCount()))
+		}
+		return out
+	}
+	for i, want := range [][]string{nil, {"b one=1", "b two=0"}, {"c one=1", "c two=1"}} {
+		if got := sizes(got.GetNodes()[i]); !slices.Equal(got, want) {
+			t.Errorf("pools %v, want %v", got, want)
+		}
 	}
 }

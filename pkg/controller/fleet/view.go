@@ -88,7 +88,7 @@ func (v *view) node(n hub.Node) *ktrdrv1.Node {
 	out := &ktrdrv1.Node{
 		Name: n.Name, Hostname: file.Spec.Hostname, Connected: n.Connected, Seen: wire.Timestamp(n.Seen), Address: n.Address, Version: n.Version,
 		Target: target.Revision, Accepted: target.Digest != "" && n.Digest == target.Digest,
-		Joined: n.Joined != nil, Desired: wanted, Status: n.Status.Message(), StatusAt: wire.Timestamp(n.StatusAt),
+		Pools: v.pools(n.Name), Joined: n.Joined != nil, Desired: wanted, Status: n.Status.Message(), StatusAt: wire.Timestamp(n.StatusAt),
 	}
 	if n.Joined != nil {
 		out.CertificateEnds = wire.Timestamp(n.Joined.CertNotAfter)
@@ -99,6 +99,23 @@ func (v *view) node(n hub.Node) *ktrdrv1.Node {
 	if r := n.Refused; r != nil && r.Digest == target.Digest {
 		out.Refused = &ktrdrv1.Condition{Type: api.ConditionBlocked, Status: true, Reason: r.Reason, Message: r.Message, Since: wire.Timestamp(n.Seen)}
 	}
+	return out
+}
+
+// pools are those of a node's stacks with the sizes that the head gives them.
+func (v *view) pools(node string) []*ktrdrv1.PoolSize {
+	file := v.outline.Nodes[node]
+	var out []*ktrdrv1.PoolSize
+	for _, stack := range file.Spec.Stacks {
+		for name, pool := range v.outline.Stacks[stack.Name].Spec.Pools {
+			size, set := file.Spec.Scale[name]
+			if !set {
+				size = pool.Default
+			}
+			out = append(out, &ktrdrv1.PoolSize{Pool: name, Node: node, Count: int32(min(size, 1<<20))}) //nolint:gosec // bounded
+		}
+	}
+	slices.SortFunc(out, func(x, y *ktrdrv1.PoolSize) int { return cmp.Compare(x.GetPool(), y.GetPool()) })
 	return out
 }
 

@@ -75,10 +75,14 @@ type Operator struct {
 	// have the same.
 	TokenHash string `json:"tokenHash,omitempty"`
 	// CertSerials are the certificates that were issued and are accepted.
-	CertSerials []string  `json:"certSerials,omitempty"`
-	CreatedAt   time.Time `json:"createdAt"`
-	CreatedBy   string    `json:"createdBy"`
-	ExpiresAt   time.Time `json:"expiresAt,omitzero"` // zero = never
+	CertSerials []string `json:"certSerials,omitempty"`
+	// Replaces has, for a certificate that was renewed and not used yet, the one before.
+	Replaces map[string]string `json:"replaces,omitempty"`
+	// SeenAt is about when the operator called last, to save writes; zero = not yet.
+	SeenAt    time.Time `json:"seenAt,omitzero"`
+	CreatedAt time.Time `json:"createdAt"`
+	CreatedBy string    `json:"createdBy"`
+	ExpiresAt time.Time `json:"expiresAt,omitzero"` // zero = never
 }
 
 // Head is the accepted state of the repository. There is one.

@@ -53,7 +53,7 @@ type ExpiredError struct{ Ended, Now time.Time }
 
 // Error says since when, and what to do.
 func (e *ExpiredError) Error() string {
-	return fmt.Sprintf("your certificate ended on %s\n  Let an admin make another one: ktrdrctl operator add NAME --certificate -o FILE; then ktrdrctl context add.\n"+
+	return fmt.Sprintf("your certificate ended on %s\n  Let an admin make another one: ktrdrctl operator add NAME --certificate -o FILE; then ktrdrctl context add. One that is used\n  renews itself in time.\n"+
 		"  This machine's clock says %s: is that right?", e.Ended.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
 }
 
