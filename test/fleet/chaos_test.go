@@ -219,9 +219,9 @@ done`
 // freeEngines restarts machines whose engine keeps something for nobody. One that is killed
 // while it starts a container, or while it tidies up after it was killed, does that: ports
 // stay allocated until its next start, and an interface answers, until the next boot, for
-// the address that another container gets. That is a defect of Engine 20.10, which has it
-// without an agent too, and nothing that can be asked of it helps. Whether it is so is seen
-// on the machine, not by what the agent says.
+// the address that another container gets. Engine 20.10 does so: its own lists know nothing
+// of what it keeps, and nothing that can be asked of it helps. Whether it is so is seen on
+// the machine, not by what the agent says.
 func (c *chaos) freeEngines() (restarted bool) {
 	ctx, cancel := contextFor(limit)
 	defer cancel()
