@@ -41,6 +41,7 @@ const (
 	ReasonForeign          Reason = "ForeignObject"
 	ReasonNameConflict     Reason = "NameConflict"
 	ReasonPortConflict     Reason = "PortConflict"
+	ReasonPortLost         Reason = "PortLost"
 	ReasonNetworkDiverged  Reason = "NetworkDiverged"
 	ReasonVolumeDiverged   Reason = "VolumeDiverged"
 	ReasonExternalMissing  Reason = "ExternalMissing"

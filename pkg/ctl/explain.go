@@ -113,7 +113,11 @@ func stackReasons() []Explanation { //nolint:funlen // one row for each reason
 		},
 		{
 			"PortConflict", "The port on the host is in use.",
-			"Find who has it with `ss -ltnp`, and free it or publish another port. Where the message says that no container has it, restart the engine.",
+			"Find who has it with `ss -ltnp`, and free it or publish another port.",
+		},
+		{
+			"PortLost", "The engine keeps a port of the host for no container: it was killed while it started one.",
+			"Restart the engine: `systemctl restart docker`.",
 		},
 		{
 			"NetworkDiverged", "The network exists with other settings, and containers that are not this agent's use it.",

@@ -42,7 +42,7 @@ func (x *Executor) start(ctx context.Context, op plan.Op) error {
 
 // explainPort says so when an engine calls a port allocated that no container has: one that
 // was killed while it started a container keeps the port for nobody, until its next start.
-// Nothing that can be asked of it frees the port.
+// Nothing that can be asked of it frees the port, and it is no fault of what is to be started.
 func (x *Executor) explainPort(c *api.Container, err error) error {
 	known, ok := errors.AsType[*engine.Error](err)
 	if c == nil || !ok || known.Reason != api.ReasonPortConflict || !strings.Contains(err.Error(), "port is already allocated") {
@@ -56,7 +56,7 @@ func (x *Executor) explainPort(c *api.Container, err error) error {
 			return err
 		}
 	}
-	return &opError{class: known.Class, reason: known.Reason, err: fmt.Errorf(
+	return &opError{class: known.Class, reason: api.ReasonPortLost, err: fmt.Errorf(
 		"%w; no container has it: the engine lost count of the port when it was killed, and has to be restarted", err)}
 }
 

@@ -63,11 +63,11 @@ func TestPortOfNobody(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "has to be restarted") != c.hint {
 					t.Errorf("%v; wanted a hint: %t", err, c.hint)
 				}
-				class, _ := err.(interface {
+				class, reason := err.(interface {
 					Failure() (api.ErrorClass, api.Reason)
 				}).Failure()
-				if class != api.Waiting {
-					t.Errorf("class %s", class)
+				if class != api.Waiting || (reason == api.ReasonPortLost) != c.hint {
+					t.Errorf("class %s, reason %s", class, reason)
 				}
 			})
 		})

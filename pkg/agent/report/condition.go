@@ -66,7 +66,7 @@ func ofEngine(r api.Reason) bool {
 	return slices.Contains([]api.Reason{
 		api.ReasonEngineDown, api.ReasonEngineHung, api.ReasonEngineFailed, api.ReasonContainerHung, api.ReasonUnsupported,
 		api.ReasonImageMissing, api.ReasonImageDenied, api.ReasonImagePull,
-		api.ReasonNameConflict, api.ReasonPortConflict, api.ReasonDiskFull,
+		api.ReasonNameConflict, api.ReasonPortConflict, api.ReasonPortLost, api.ReasonDiskFull,
 	}, r)
 }
 

@@ -71,6 +71,8 @@ func rule(r api.Reason) ruling {
 		return ruling{graced, "mend the mount on the node"}
 	case api.ReasonPortConflict:
 		return ruling{graced, "free the port, or publish another one"}
+	case api.ReasonPortLost:
+		return ruling{graced, "restart the engine on the node"}
 	case api.ReasonDiskFull:
 		return ruling{graced, "free some space on the node"}
 	case api.ReasonEngineDown:

@@ -76,6 +76,7 @@ func TestFaults(t *testing.T) {
 		{degraded, api.ReasonMountReadOnly, container, "after the grace"},
 		{degraded, api.ReasonMountGroup, container, "after the grace"},
 		{degraded, api.ReasonPortConflict, container, "after the grace"},
+		{degraded, api.ReasonPortLost, container, "after the grace"},
 		{degraded, api.ReasonDiskFull, container, "after the grace"},
 		{degraded, api.ReasonEngineDown, container, "after the grace"},
 		{degraded, api.ReasonRotationFailed, container, "after the grace"},
