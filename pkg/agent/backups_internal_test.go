@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,6 +61,7 @@ func TestJudgeBackup(t *testing.T) {
 func TestBackupLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		looks := map[string]int{}
+		var mu sync.Mutex // looks happen side by side
 		list := []watchedBackup{
 			{"", api.Backup{Name: "a", Path: "/a", Interval: 5 * time.Minute}},
 			{"core", api.Backup{Name: "b", Path: "/b", Interval: time.Minute}},
@@ -68,10 +70,12 @@ func TestBackupLooks(t *testing.T) {
 		var told []api.BackupStatus
 		publications := 0
 		f := &backupFeed{
-			admit:  func(context.Context, watchedBackup) error { return nil },
-			wanted: func() []watchedBackup { return list }, bell: make(chan struct{}, 1),
+			admit:   func(context.Context, watchedBackup) error { return nil },
+			wanted:  func() []watchedBackup { return list },
 			publish: func(l []api.BackupStatus) { told, publications = l, publications+1 },
 			look: func(_ context.Context, b api.Backup) (probe.BackupFiles, error) {
+				mu.Lock()
+				defer mu.Unlock()
 				looks[b.Name]++
 				if b.Name == "hung" {
 					return probe.BackupFiles{}, probe.ErrHung
@@ -79,40 +83,32 @@ func TestBackupLooks(t *testing.T) {
 				return probe.BackupFiles{}, nil
 			},
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- f.run(ctx) }()
-		wait := func(d time.Duration) {
-			time.Sleep(d)
-			synctest.Wait()
+		for range 600 { // ten minutes of ticks
+			f.round(t.Context(), false)
+			time.Sleep(time.Second) // the bubble's clock
 		}
-		wait(10*time.Minute + 500*time.Millisecond)
-		if looks["a"] != 2 || looks["b"] != 10 || looks["hung"] < 19 || looks["hung"] > 21 {
+		if looks["a"] != 2 || looks["b"] != 10 || looks["hung"] != 20 {
 			t.Errorf("in ten minutes: %v", looks)
 		}
 		if len(told) != 3 || told[1].Stack != "core" || told[2].Reason != api.ReasonMountHung {
 			t.Errorf("told %+v", told)
 		}
 		before := looks["a"]
-		ring(f.bell)
-		synctest.Wait()
+		f.round(t.Context(), true)
 		if looks["a"] != before+1 {
 			t.Error("a change of the state is not looked at")
 		}
 		list = list[:1]
 		published := publications
-		wait(2 * time.Second)
+		f.round(t.Context(), false)
+		f.round(t.Context(), false)
 		if len(told) != 1 || publications != published+1 {
 			t.Errorf("%d are told after two went; %d publications", len(told), publications-published)
 		}
 		list = nil
-		wait(2 * time.Second)
+		f.round(t.Context(), false)
 		if len(told) != 0 {
 			t.Errorf("%d are told after all went", len(told))
-		}
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -54,8 +55,11 @@ func worker(url string, n int, change func(*api.Registration)) registering {
 func TestOneRequestForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := map[string]int{}
+		var mu sync.Mutex // requests are made side by side
 		l := newListener(func(_ context.Context, url string, timeout time.Duration) ([]probe.Entry, error) {
+			mu.Lock()
 			asked[url]++
+			mu.Unlock()
 			if timeout != 5*time.Second {
 				t.Errorf("asked with a limit of %s", timeout)
 			}
