@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"ktrdr.io/fleet/pkg/controller/peers"
 	"ktrdr.io/fleet/pkg/controller/store"
 	"ktrdr.io/fleet/pkg/wire"
 	"ktrdr.io/fleet/pkg/wire/pki"
@@ -53,6 +54,24 @@ func (c *Controller) issue(ctx context.Context) (tls.Certificate, *x509.CertPool
 func (c *Controller) address(ctx context.Context, id string) (string, error) {
 	found, err := c.store.Controllers().Get(ctx, id)
 	return found.Address, err
+}
+
+// neighbours are the other controllers on the same store.
+type neighbours struct {
+	*peers.Client
+	c *Controller
+}
+
+// List implements fleet.Others.
+func (n neighbours) List(ctx context.Context) ([]string, error) {
+	all, err := n.c.store.Controllers().List(ctx)
+	var ids []string
+	for i := range all {
+		if all[i].ID != n.c.id {
+			ids = append(ids, all[i].ID)
+		}
+	}
+	return ids, err
 }
 
 // loadAuthority reads the authority's files: they may have been replaced. A store that is open

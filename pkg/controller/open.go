@@ -211,7 +211,7 @@ func (c *Controller) openFleet() error {
 	}
 	c.fleet = fleet.New(fleet.Config{
 		Version: api.Version, Store: c.store, Hub: c.hub, Shelf: c.shelf, Ledger: c.ledger, Driver: c.driver,
-		Gate: c.gate, Repo: c.repo, Look: c.look(), Problems: c.problems, Log: c.log,
+		Gate: c.gate, Repo: c.repo, Look: c.look(), Others: neighbours{others, c}, Problems: c.problems, Log: c.log,
 	})
 	c.enroll = enroll.New(enroll.Config{Store: c.store, Authority: c.authority.Load, Endpoints: endpoints, Recheck: c.guard.Recheck, Log: c.log})
 	return nil

@@ -154,7 +154,7 @@ func (s *session) serve(ctx context.Context, cancel context.CancelCauseFunc, end
 		if s.link.renewals != s.renewals {
 			cancel(errRenewed)
 		}
-		s.link.kept = max(s.link.kept, w.GetEventsSeen())
+		s.link.kept = w.GetEventsSeen() // what another controller has, or one before a restart, this one lacks
 		s.link.state = api.Link{Connected: true, Endpoint: endpoint, Controller: clean(w.GetController(), maxName), Since: time.Now()}
 	})
 	s.link.cfg.Log.InfoContext(ctx, "connected to the controller", "endpoint", endpoint, "controller", s.link.State().Controller)

@@ -107,8 +107,30 @@ func contentOf(update *ktrdrv1.StatusUpdate) []byte {
 	return content
 }
 
+const (
+	// maxKept is how many events an agent keeps.
+	maxKept = 1000
+	// maxAgain is how many of them a controller that has none of this run is sent, as many as it
+	// keeps itself.
+	maxAgain = 100
+)
+
+// skipOld leaves out what a controller that knows of nothing would not keep.
+func (s *session) skipOld() {
+	s.link.mu.Lock()
+	defer s.link.mu.Unlock()
+	if s.link.kept > 0 {
+		return
+	}
+	all := s.link.cfg.Report.Events(0, maxKept)
+	if over := len(all) - maxAgain; over > 0 {
+		s.link.kept = all[over-1].Seq
+	}
+}
+
 // tellEvents sends events in order, the next ones when those before are acknowledged.
 func (s *session) tellEvents(ctx context.Context) error {
+	s.skipOld()
 	for {
 		news := s.link.cfg.Report.News()
 		s.link.mu.Lock()

@@ -33,6 +33,7 @@ func Methods() map[string]Rule {
 		ktrdrv1.AgentService_Connect_FullMethodName: {Least: Node, Quiet: true},
 
 		ktrdrv1.ControllerService_Forward_FullMethodName: {Least: Controller},
+		ktrdrv1.ControllerService_Events_FullMethodName:  {Least: Controller, Quiet: true},
 
 		ktrdrv1.FleetService_GetFleet_FullMethodName:     read,
 		ktrdrv1.FleetService_WatchFleet_FullMethodName:   read,

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -56,6 +57,7 @@ type Agent struct {
 	absent   *ktrdrv1.NoSlice  // the newest, nil after a slice
 	faults   []string
 	links    int
+	events   []*ktrdrv1.Event // oldest first; a controller that lacks some gets them
 	link     *link
 }
 
@@ -159,7 +161,9 @@ func (l *link) handle(ctx context.Context, m *ktrdrv1.ControllerMessage) {
 		l.agent.told, l.agent.at = kind.Welcome.GetEndpoints(), kind.Welcome.GetController()
 		l.ctx, l.agent.link = ctx, l
 		has := l.agent.slice != nil
+		events := slices.DeleteFunc(slices.Clone(l.agent.events), func(e *ktrdrv1.Event) bool { return e.GetSeq() <= kind.Welcome.GetEventsSeen() })
 		l.agent.mu.Unlock()
+		l.tell(ctx, events)
 		if has {
 			l.report(ctx)
 		}

@@ -1,8 +1,12 @@
 package agenttest
 
 import (
+	"context"
 	"encoding/hex"
 	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
@@ -82,6 +86,29 @@ func (a *Agent) Say() {
 	a.mu.Unlock()
 	if l != nil {
 		l.report(l.ctx)
+	}
+}
+
+// Event tells of something that happened; a controller that lacks it gets it again, as of a real
+// agent.
+func (a *Agent) Event(message string) {
+	a.mu.Lock()
+	now := time.Now()
+	e := &ktrdrv1.Event{Seq: uint64(now.UnixMilli()), Time: timestamppb.New(now), Level: "info", Stack: "core", Reason: "Test", Message: message} //nolint:gosec // not negative
+	if n := len(a.events); n > 0 {
+		e.Seq = max(e.GetSeq(), a.events[n-1].GetSeq()+1)
+	}
+	a.events = append(a.events, e)
+	l := a.link
+	a.mu.Unlock()
+	if l != nil {
+		l.tell(l.ctx, []*ktrdrv1.Event{e})
+	}
+}
+
+func (l *link) tell(ctx context.Context, events []*ktrdrv1.Event) {
+	if len(events) > 0 {
+		l.send(ctx, &ktrdrv1.AgentMessage{Kind: &ktrdrv1.AgentMessage_Events{Events: &ktrdrv1.EventBatch{Events: events}}})
 	}
 }
 

@@ -36,6 +36,8 @@ type Config struct {
 	Repo    Repository
 	// Look makes a followed repository be looked at now; nil for a hosted one.
 	Look func(ctx context.Context) error
+	// Others are the other controllers; nil when there are none.
+	Others Others
 	// Problems are statements about the controller itself; nil for none.
 	Problems func() []api.Condition
 	Log      *slog.Logger

@@ -12,7 +12,7 @@ import (
 )
 
 // keepEvents is how many events of each node are kept, in memory: agents bring theirs again
-// when the controller was restarted, as far as they still have them.
+// to a controller that lacks them, as far as they still have them.
 const keepEvents = 100
 
 // journal keeps the newest events of each node and of the controller, which is the node "".
@@ -119,7 +119,7 @@ func (h *Hub) Tell(level, object, reason, message string) {
 	h.events.mu.Lock()
 	defer h.events.mu.Unlock()
 	log := h.events.log("")
-	log.seen++
+	log.seen = max(log.seen+1, uint64(max(0, h.started.UnixMilli()))) //nolint:gosec // not negative: numbers grow across restarts
 	h.events.append("", log, &ktrdrv1.Event{
 		Seq: log.seen, Time: timestamppb.New(time.Now()), Level: level, Object: object, Reason: reason, Message: message,
 	})

@@ -69,6 +69,35 @@ func (c *Client) Forward(ctx context.Context, id string, r hub.Request) (*ktrdrv
 	}
 }
 
+// Events gives the events of another controller as its hub does: each without an event is the end
+// of those before now. It ends with ctx, with each, or with the connection.
+func (c *Client) Events(ctx context.Context, id string, r *ktrdrv1.PeerEventsRequest, each func(*ktrdrv1.PeerEventsResponse) error) error {
+	address, err := c.Address(ctx, id)
+	if err != nil {
+		return fmt.Errorf("controller %s, whose address can't be found: %w", id, err)
+	}
+	conn, err := c.conn(address)
+	if err != nil {
+		return fmt.Errorf("controller %s at %s: %w", id, address, err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := ktrdrv1.NewControllerServiceClient(conn).Events(ctx, r)
+	for err == nil {
+		var e *ktrdrv1.PeerEventsResponse
+		if e, err = stream.Recv(); err != nil {
+			break
+		}
+		if err := each(e); err != nil {
+			return err
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return fmt.Errorf("controller %s at %s: %s", id, address, status.Convert(err).Message())
+}
+
 // told makes the hub's errors of what the other controller said.
 func told(ctx context.Context, err error, id, address string) error {
 	if ctx.Err() != nil {

@@ -27,13 +27,24 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // node is a hub with one node, which answers with err or not at all.
 type node struct {
-	err error
-	got hub.Request
+	err   error
+	got   hub.Request
+	asked hub.EventQuery
 }
 
 func (n *node) RunHere(_ context.Context, r hub.Request) (*ktrdrv1.CommandResult, error) {
 	n.got = r
 	return &ktrdrv1.CommandResult{Message: "done"}, n.err
+}
+
+func (n *node) StreamEvents(_ context.Context, q hub.EventQuery, each func(hub.Event) error, current func() error) error {
+	n.asked = q
+	for i := range 3 {
+		if err := each(hub.Event{Node: "b", Event: &ktrdrv1.Event{Seq: uint64(i + 1)}}); err != nil { //nolint:gosec // small
+			return err
+		}
+	}
+	return current()
 }
 
 func (*node) Cut(context.Context, string, string) (*slicing.Cut, error) {
@@ -89,6 +100,32 @@ func TestServer(t *testing.T) {
 		if test.want == codes.OK && (len(out.sent) != 1 || out.sent[0].GetResult().GetMessage() != "done" || n.got.Name != "hold") {
 			t.Errorf("%s: %v, %+v", test.what, out.sent, n.got)
 		}
+	}
+}
+
+// told is the server's end of a stream of events.
+type told struct {
+	answers
+	events []*ktrdrv1.PeerEventsResponse
+}
+
+func (a *told) Send(r *ktrdrv1.PeerEventsResponse) error { a.events = append(a.events, r); return nil }
+
+// TestEvents: what a hub has, and where it is current; bounded, whatever is asked.
+func TestEvents(t *testing.T) {
+	n, out := &node{}, &told{answers: answers{ctx: t.Context()}}
+	s := &peers.Server{Hub: n, Shelf: n}
+	if err := s.Events(&ktrdrv1.PeerEventsRequest{Nodes: []string{"b"}, Limit: 1 << 30, Follow: true}, out); err != nil {
+		t.Fatal(err)
+	}
+	if len(out.events) != 4 || out.events[2].GetEvent().GetSeq() != 3 || out.events[2].GetNode() != "b" || out.events[3].GetEvent() != nil {
+		t.Errorf("%v", out.events)
+	}
+	if n.asked.Limit != 1000 || !n.asked.Follow || len(n.asked.Nodes) != 1 {
+		t.Errorf("the hub is asked for %+v", n.asked)
+	}
+	if err := s.Events(&ktrdrv1.PeerEventsRequest{Nodes: make([]string, 20_000)}, out); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("20,000 nodes: %v", err)
 	}
 }
 

@@ -18,9 +18,10 @@ import (
 // maxBy bounds the name of who asked, in bytes.
 const maxBy = 256
 
-// Runner gives commands to nodes of this controller: hub.Hub.
+// Runner gives commands to nodes of this controller, and their events: hub.Hub.
 type Runner interface {
 	RunHere(ctx context.Context, r hub.Request) (*ktrdrv1.CommandResult, error)
+	StreamEvents(ctx context.Context, q hub.EventQuery, each func(hub.Event) error, current func() error) error
 }
 
 // Cutter makes slices: slicing.Shelf.
@@ -58,6 +59,20 @@ func (s *Server) Forward(r *ktrdrv1.ForwardRequest, out grpc.ServerStreamingServ
 		return refused(err)
 	}
 	return out.Send(&ktrdrv1.ForwardResponse{Kind: &ktrdrv1.ForwardResponse_Result{Result: result}})
+}
+
+// maxEvents is how many events before now may be asked for, maxNames how many nodes.
+const maxEvents, maxNames = 1000, 10_000
+
+// Events gives what the hub here knows.
+func (s *Server) Events(r *ktrdrv1.PeerEventsRequest, out grpc.ServerStreamingServer[ktrdrv1.PeerEventsResponse]) error {
+	if len(r.GetNodes()) > maxNames {
+		return status.Errorf(codes.InvalidArgument, "events: more than %d nodes are named", maxNames)
+	}
+	query := hub.EventQuery{Nodes: r.GetNodes(), Limit: min(max(int(r.GetLimit()), 0), maxEvents), Follow: r.GetFollow()}
+	return s.Hub.StreamEvents(out.Context(), query,
+		func(e hub.Event) error { return out.Send(&ktrdrv1.PeerEventsResponse{Node: e.Node, Event: e.Event}) },
+		func() error { return out.Send(&ktrdrv1.PeerEventsResponse{}) })
 }
 
 // nameOf is the command's kind, as agents name it in Hello; "" for none.

@@ -164,20 +164,147 @@ func (*ForwardResponse_Output) isForwardResponse_Kind() {}
 
 func (*ForwardResponse_Result) isForwardResponse_Kind() {}
 
+// PeerEventsRequest chooses events.
+type PeerEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nodes; empty for all.
+	Nodes []string `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Events before now, at most 1,000.
+	Limit int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Whether to go on with new ones.
+	Follow        bool `protobuf:"varint,3,opt,name=follow,proto3" json:"follow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerEventsRequest) Reset() {
+	*x = PeerEventsRequest{}
+	mi := &file_ktrdr_v1_controller_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerEventsRequest) ProtoMessage() {}
+
+func (x *PeerEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ktrdr_v1_controller_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerEventsRequest.ProtoReflect.Descriptor instead.
+func (*PeerEventsRequest) Descriptor() ([]byte, []int) {
+	return file_ktrdr_v1_controller_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PeerEventsRequest) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *PeerEventsRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *PeerEventsRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+// PeerEventsResponse is one event; or the end of those before now, which has none.
+type PeerEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Node; empty for the controller.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// The event; unset at the end of those before now.
+	Event         *Event `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerEventsResponse) Reset() {
+	*x = PeerEventsResponse{}
+	mi := &file_ktrdr_v1_controller_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerEventsResponse) ProtoMessage() {}
+
+func (x *PeerEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ktrdr_v1_controller_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerEventsResponse.ProtoReflect.Descriptor instead.
+func (*PeerEventsResponse) Descriptor() ([]byte, []int) {
+	return file_ktrdr_v1_controller_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PeerEventsResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *PeerEventsResponse) GetEvent() *Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
 var File_ktrdr_v1_controller_proto protoreflect.FileDescriptor
 
 const file_ktrdr_v1_controller_proto_rawDesc = "" +
 	"\n" +
-	"\x19ktrdr/v1/controller.proto\x12\bktrdr.v1\x1a\x16ktrdr/v1/command.proto\"Q\n" +
+	"\x19ktrdr/v1/controller.proto\x12\bktrdr.v1\x1a\x16ktrdr/v1/command.proto\x1a\x14ktrdr/v1/state.proto\"Q\n" +
 	"\x0eForwardRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12+\n" +
 	"\acommand\x18\x02 \x01(\v2\x11.ktrdr.v1.CommandR\acommand\"\x7f\n" +
 	"\x0fForwardResponse\x121\n" +
 	"\x06output\x18\x01 \x01(\v2\x17.ktrdr.v1.CommandOutputH\x00R\x06output\x121\n" +
 	"\x06result\x18\x02 \x01(\v2\x17.ktrdr.v1.CommandResultH\x00R\x06resultB\x06\n" +
-	"\x04kind2U\n" +
+	"\x04kind\"W\n" +
+	"\x11PeerEventsRequest\x12\x14\n" +
+	"\x05nodes\x18\x01 \x03(\tR\x05nodes\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x16\n" +
+	"\x06follow\x18\x03 \x01(\bR\x06follow\"O\n" +
+	"\x12PeerEventsResponse\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12%\n" +
+	"\x05event\x18\x02 \x01(\v2\x0f.ktrdr.v1.EventR\x05event2\x9c\x01\n" +
 	"\x11ControllerService\x12@\n" +
-	"\aForward\x12\x18.ktrdr.v1.ForwardRequest\x1a\x19.ktrdr.v1.ForwardResponse0\x01B'Z%ktrdr.io/fleet/proto/ktrdr/v1;ktrdrv1b\x06proto3"
+	"\aForward\x12\x18.ktrdr.v1.ForwardRequest\x1a\x19.ktrdr.v1.ForwardResponse0\x01\x12E\n" +
+	"\x06Events\x12\x1b.ktrdr.v1.PeerEventsRequest\x1a\x1c.ktrdr.v1.PeerEventsResponse0\x01B'Z%ktrdr.io/fleet/proto/ktrdr/v1;ktrdrv1b\x06proto3"
 
 var (
 	file_ktrdr_v1_controller_proto_rawDescOnce sync.Once
@@ -191,25 +318,31 @@ func file_ktrdr_v1_controller_proto_rawDescGZIP() []byte {
 	return file_ktrdr_v1_controller_proto_rawDescData
 }
 
-var file_ktrdr_v1_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_ktrdr_v1_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_ktrdr_v1_controller_proto_goTypes = []any{
-	(*ForwardRequest)(nil),  // 0: ktrdr.v1.ForwardRequest
-	(*ForwardResponse)(nil), // 1: ktrdr.v1.ForwardResponse
-	(*Command)(nil),         // 2: ktrdr.v1.Command
-	(*CommandOutput)(nil),   // 3: ktrdr.v1.CommandOutput
-	(*CommandResult)(nil),   // 4: ktrdr.v1.CommandResult
+	(*ForwardRequest)(nil),     // 0: ktrdr.v1.ForwardRequest
+	(*ForwardResponse)(nil),    // 1: ktrdr.v1.ForwardResponse
+	(*PeerEventsRequest)(nil),  // 2: ktrdr.v1.PeerEventsRequest
+	(*PeerEventsResponse)(nil), // 3: ktrdr.v1.PeerEventsResponse
+	(*Command)(nil),            // 4: ktrdr.v1.Command
+	(*CommandOutput)(nil),      // 5: ktrdr.v1.CommandOutput
+	(*CommandResult)(nil),      // 6: ktrdr.v1.CommandResult
+	(*Event)(nil),              // 7: ktrdr.v1.Event
 }
 var file_ktrdr_v1_controller_proto_depIdxs = []int32{
-	2, // 0: ktrdr.v1.ForwardRequest.command:type_name -> ktrdr.v1.Command
-	3, // 1: ktrdr.v1.ForwardResponse.output:type_name -> ktrdr.v1.CommandOutput
-	4, // 2: ktrdr.v1.ForwardResponse.result:type_name -> ktrdr.v1.CommandResult
-	0, // 3: ktrdr.v1.ControllerService.Forward:input_type -> ktrdr.v1.ForwardRequest
-	1, // 4: ktrdr.v1.ControllerService.Forward:output_type -> ktrdr.v1.ForwardResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 0: ktrdr.v1.ForwardRequest.command:type_name -> ktrdr.v1.Command
+	5, // 1: ktrdr.v1.ForwardResponse.output:type_name -> ktrdr.v1.CommandOutput
+	6, // 2: ktrdr.v1.ForwardResponse.result:type_name -> ktrdr.v1.CommandResult
+	7, // 3: ktrdr.v1.PeerEventsResponse.event:type_name -> ktrdr.v1.Event
+	0, // 4: ktrdr.v1.ControllerService.Forward:input_type -> ktrdr.v1.ForwardRequest
+	2, // 5: ktrdr.v1.ControllerService.Events:input_type -> ktrdr.v1.PeerEventsRequest
+	1, // 6: ktrdr.v1.ControllerService.Forward:output_type -> ktrdr.v1.ForwardResponse
+	3, // 7: ktrdr.v1.ControllerService.Events:output_type -> ktrdr.v1.PeerEventsResponse
+	6, // [6:8] is the sub-list for method output_type
+	4, // [4:6] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_ktrdr_v1_controller_proto_init() }
@@ -218,6 +351,7 @@ func file_ktrdr_v1_controller_proto_init() {
 		return
 	}
 	file_ktrdr_v1_command_proto_init()
+	file_ktrdr_v1_state_proto_init()
 	file_ktrdr_v1_controller_proto_msgTypes[1].OneofWrappers = []any{
 		(*ForwardResponse_Output)(nil),
 		(*ForwardResponse_Result)(nil),
@@ -228,7 +362,7 @@ func file_ktrdr_v1_controller_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ktrdr_v1_controller_proto_rawDesc), len(file_ktrdr_v1_controller_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

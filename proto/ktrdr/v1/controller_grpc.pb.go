@@ -22,6 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	ControllerService_Forward_FullMethodName = "/ktrdr.v1.ControllerService/Forward"
+	ControllerService_Events_FullMethodName  = "/ktrdr.v1.ControllerService/Events"
 )
 
 // ControllerServiceClient is the client API for ControllerService service.
@@ -33,6 +34,9 @@ type ControllerServiceClient interface {
 	// Forward gives a command to a node whose agent is connected to this controller. Parts of the
 	// answer come in their order, its end last. It is never forwarded further.
 	Forward(ctx context.Context, in *ForwardRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ForwardResponse], error)
+	// Events streams events of the nodes whose agents are connected to this controller, and of the
+	// controller itself. Those of other controllers are never among them.
+	Events(ctx context.Context, in *PeerEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PeerEventsResponse], error)
 }
 
 type controllerServiceClient struct {
@@ -62,6 +66,25 @@ func (c *controllerServiceClient) Forward(ctx context.Context, in *ForwardReques
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ControllerService_ForwardClient = grpc.ServerStreamingClient[ForwardResponse]
 
+func (c *controllerServiceClient) Events(ctx context.Context, in *PeerEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PeerEventsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ControllerService_ServiceDesc.Streams[1], ControllerService_Events_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PeerEventsRequest, PeerEventsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ControllerService_EventsClient = grpc.ServerStreamingClient[PeerEventsResponse]
+
 // ControllerServiceServer is the server API for ControllerService service.
 // All implementations must embed UnimplementedControllerServiceServer
 // for forward compatibility.
@@ -71,6 +94,9 @@ type ControllerServiceServer interface {
 	// Forward gives a command to a node whose agent is connected to this controller. Parts of the
 	// answer come in their order, its end last. It is never forwarded further.
 	Forward(*ForwardRequest, grpc.ServerStreamingServer[ForwardResponse]) error
+	// Events streams events of the nodes whose agents are connected to this controller, and of the
+	// controller itself. Those of other controllers are never among them.
+	Events(*PeerEventsRequest, grpc.ServerStreamingServer[PeerEventsResponse]) error
 	mustEmbedUnimplementedControllerServiceServer()
 }
 
@@ -83,6 +109,9 @@ type UnimplementedControllerServiceServer struct{}
 
 func (UnimplementedControllerServiceServer) Forward(*ForwardRequest, grpc.ServerStreamingServer[ForwardResponse]) error {
 	return status.Error(codes.Unimplemented, "method Forward not implemented")
+}
+func (UnimplementedControllerServiceServer) Events(*PeerEventsRequest, grpc.ServerStreamingServer[PeerEventsResponse]) error {
+	return status.Error(codes.Unimplemented, "method Events not implemented")
 }
 func (UnimplementedControllerServiceServer) mustEmbedUnimplementedControllerServiceServer() {}
 func (UnimplementedControllerServiceServer) testEmbeddedByValue()                           {}
@@ -116,6 +145,17 @@ func _ControllerService_Forward_Handler(srv interface{}, stream grpc.ServerStrea
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ControllerService_ForwardServer = grpc.ServerStreamingServer[ForwardResponse]
 
+func _ControllerService_Events_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(PeerEventsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ControllerServiceServer).Events(m, &grpc.GenericServerStream[PeerEventsRequest, PeerEventsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ControllerService_EventsServer = grpc.ServerStreamingServer[PeerEventsResponse]
+
 // ControllerService_ServiceDesc is the grpc.ServiceDesc for ControllerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -127,6 +167,11 @@ var ControllerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Forward",
 			Handler:       _ControllerService_Forward_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Events",
+			Handler:       _ControllerService_Events_Handler,
 			ServerStreams: true,
 		},
 	},
