@@ -58,14 +58,13 @@ func printedCode(file string, text []byte) []string {
 	}
 	var out []string
 	for i, part := range strings.Split(string(text), "```") {
-		switch {
-		case i%2 == 1:
+		if i%2 == 1 {
 			out = append(out, strings.Split(part, "\n")...)
-		default:
-			for j, code := range strings.Split(part, "`") {
-				if j%2 == 1 {
-					out = append(out, code)
-				}
+			continue
+		}
+		for j, code := range strings.Split(part, "`") {
+			if j%2 == 1 {
+				out = append(out, code)
 			}
 		}
 	}
