@@ -174,7 +174,7 @@ func (a *Agent) wire() error {
 		Kept: keptSecrets{a}, Rotation: a.folders,
 		Files: a.files, Checker: checker{}, Policy: a.gate, Registries: a.engine, Log: a.log.With("component", "apply"),
 	})
-	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log, Providers: a.secrets.Providers, Secrets: a.secretsStatus, StackSecrets: a.stackSecrets})
+	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log, Providers: a.secrets.Providers, Secrets: a.secretsStatus, StackSecrets: a.stackSecrets, Source: a.cfg.Source.told()})
 	a.loop = reconcile.New(reconcile.Config{
 		World: a.cache, Applier: a.exec, Secrets: contract{a.secrets}, Policy: a.gate, Report: a.report,
 		Log: a.log.With("component", "reconcile"), Limits: reconcile.DefaultLimits(),

@@ -1,14 +1,17 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/goccy/go-yaml"
 
+	"ktrdr.io/fleet/pkg/agent/report"
 	"ktrdr.io/fleet/pkg/agent/uplink"
 	"ktrdr.io/fleet/pkg/source"
 )
@@ -220,6 +223,24 @@ func (c *Config) credentialsDir() string {
 }
 
 // open makes the source and says how often it is to be looked at.
+// told is what others may know of the source: no password and no file with one.
+func (s *SourceConfig) told() report.Source {
+	switch {
+	case s.Dir != nil:
+		return report.Source{Kind: "dir", Path: s.Dir.Path, SubFolder: s.Dir.SubFolder}
+	case s.Git != nil:
+		out := report.Source{Kind: "git", URL: s.Git.URL, Branch: cmp.Or(s.Git.Branch, "main"), SubFolder: s.Git.SubFolder}
+		if u, err := url.Parse(s.Git.URL); err == nil && u.User != nil {
+			u.User = url.User(u.User.Username())
+			out.URL = u.String()
+		}
+		return out
+	case s.Controller != nil:
+		return report.Source{Kind: "controller", Endpoints: s.Controller.Endpoints}
+	}
+	return report.Source{}
+}
+
 func (s *SourceConfig) open(cacheDir string, logger loggers) (source.Source, time.Duration, error) {
 	if s.Dir != nil {
 		src, err := source.NewDir(source.DirConfig{

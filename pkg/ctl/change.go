@@ -30,7 +30,7 @@ func addChangeFlags(cmd *cobra.Command, s *session) *changeFlags {
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors and, with --no-wait, the revision")
 	cmd.Flags().StringVar(&f.why, "why", "", "the reason, for the history")
 	cmd.Flags().DurationVar(&f.limit, "wait-timeout", 30*time.Minute, "how long to wait for the rollout")
-	cmd.Flags().StringVar(&s.repo, "repo", "", "against a single agent: the clone of the repository to change, commit and push")
+	cmd.Flags().StringVar(&s.repo, "repo", "", "against a single agent: a clone of yours to change, commit and push, in the place of a new one of what the agent follows")
 	return f
 }
 

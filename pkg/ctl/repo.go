@@ -14,11 +14,13 @@ import (
 	"ktrdr.io/fleet/pkg/desired/edit"
 )
 
-// clone is the user's clone of the repository that an agent follows: where there is no
-// controller, changes are commits that are made here and pushed.
+// clone is a clone of the repository that an agent follows: where there is no controller,
+// changes are commits that are made here and pushed.
 type clone struct {
 	ctx context.Context //nolint:containedctx // of one command
-	dir string
+	dir string          // with fleet.yaml
+	// temporary: the clone is ours and goes away.
+	temporary string
 }
 
 // edited is what a change does to the clone's files.
@@ -28,11 +30,11 @@ type edited struct {
 	notes   []desired.Problem
 }
 
-// openClone wants a clone without changes of its own, at the newest commit.
-func (s *session) openClone(cmd *cobra.Command) (*clone, error) {
+// openClone wants a clone without changes of its own, at the newest commit: the user's with
+// --repo, else a new one of what the agent says that it follows.
+func (s *session) openClone(cmd *cobra.Command, agent *client) (*clone, error) {
 	if s.repo == "" {
-		return nil, fmt.Errorf("%s changes the repository, and an agent only reads it: write --repo DIR with a clone of it,\n"+
-			"  or edit, commit and push by hand. With a controller nothing of that is needed: ktrdrctl context use NAME", cmd.Name())
+		return s.newClone(cmd, agent)
 	}
 	dir, err := filepath.Abs(s.repo)
 	if err != nil {
@@ -87,10 +89,11 @@ func (c *clone) take(r edit.Result, done *edited) error {
 // changeClone edits the clone, checks the result, commits it in the user's name, pushes it
 // and waits for the agent.
 func (s *session) changeClone(cmd *cobra.Command, c *client, f *changeFlags, change func(*clone) (edited, error)) error {
-	repo, err := s.openClone(cmd)
+	repo, err := s.openClone(cmd, c)
 	if err != nil {
 		return err
 	}
+	defer repo.close()
 	p := printer{cmd.OutOrStdout(), f.quiet}
 	revision, err := repo.commit(p, f, change)
 	if err != nil || revision == "" {
@@ -136,7 +139,9 @@ func (c *clone) commit(p printer, f *changeFlags, change func(*clone) (edited, e
 	if err != nil {
 		return "", err
 	}
-	if _, err := c.git("push", "--quiet"); err != nil {
+	if _, err := c.git("push", "--quiet"); err != nil && c.temporary != "" {
+		return "", fmt.Errorf("nothing was changed: %w\n  May you push there, and has nobody else pushed meanwhile? Try again, or write --repo DIR with a clone of yours", err)
+	} else if err != nil {
 		return "", fmt.Errorf("commit %s is made and not pushed; push it, or take it back with git reset --keep HEAD~1: %w", short(revision), err)
 	}
 	return revision, p.say("revision " + short(revision) + " is pushed")

@@ -107,7 +107,7 @@ func fleetOf(ts *testscript.TestScript) *fleet { return ts.Value(fleetKey{}).(*f
 
 func cmdAgent(ts *testscript.TestScript, neg bool, args []string) {
 	f := fleetOf(ts)
-	f.report = report.New(report.Config{Node: "b", Log: slog.New(slog.DiscardHandler), Secrets: func() api.SecretsStatus { return *f.secrets.Load() }})
+	f.report = report.New(report.Config{Node: "b", Log: slog.New(slog.DiscardHandler), Secrets: func() api.SecretsStatus { return *f.secrets.Load() }, Source: sourceOf(ts.Getenv("SOURCE"))})
 	f.secrets.Store(&api.SecretsStatus{Node: "b", Time: time.Now(), Providers: []api.ProviderState{}, Secrets: []api.SecretStatus{}})
 	f.back = &backend{report: f.report, holds: map[string]*api.Hold{}}
 	scene := args[len(args)-1]
@@ -129,6 +129,18 @@ func cmdAgent(ts *testscript.TestScript, neg bool, args []string) {
 	}()
 	f.stop = func() { cancel(); <-ended }
 	ts.Defer(f.stop)
+}
+
+// sourceOf is what an agent says of a source that is written KIND or KIND:PLACE.
+func sourceOf(text string) report.Source {
+	switch kind, place, _ := strings.Cut(text, ":"); kind {
+	case "git":
+		return report.Source{Kind: kind, URL: place, Branch: "main", SubFolder: "state"}
+	case "dir":
+		return report.Source{Kind: kind, Path: place}
+	default:
+		return report.Source{Kind: kind, Endpoints: []string{"c.example:8443"}}
+	}
 }
 
 func cmdScene(ts *testscript.TestScript, neg bool, args []string) {

@@ -23,7 +23,7 @@ func (w *canaryWorld) commands(t *testing.T) []string {
 		"hold": {"hold open --why canary"}, "resume": {"resume open"}, "sync": {"sync"}, "exit-codes": {"exit-codes", "help"},
 		// What takes a controller, or a clone, says so and asks the agent nothing else.
 		"logs": {"logs app", "logs app -o json -t"}, "history": {"history"}, "diff": {"diff"}, "audit": {"audit"}, "whoami": {"whoami"},
-		"deploy": {"deploy app --tag canary"}, "scale": {"scale pool=1 node=b"}, "rollback": {"rollback"},
+		"deploy": {"deploy app --tag canary --dry-run"}, "scale": {"scale pool=1 node=b --dry-run"}, "rollback": {"rollback --dry-run"},
 		"node list": {"node list"}, "node join-token": {"node join-token b"}, "node cordon": {"node cordon b --why canary"},
 		"node uncordon": {"node uncordon b"}, "node remove": {"node remove b --yes"},
 		"operator list": {"operator list"}, "operator add": {"operator add eve"}, "operator remove": {"operator remove eve --yes"},

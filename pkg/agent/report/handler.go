@@ -93,6 +93,7 @@ func newHandler(r *Report, b Backend) *handler {
 		"/v1/status":  {http.MethodGet: h.status},
 		"/v1/plan":    {http.MethodGet: h.plans},
 		"/v1/events":  {http.MethodGet: h.events},
+		"/v1/source":  {http.MethodGet: h.source},
 		"/v1/version": {http.MethodGet: h.version},
 		"/v1/sync":    {http.MethodPost: h.sync},
 		"/metrics": {http.MethodGet: func(w http.ResponseWriter, r *http.Request) (any, error) {

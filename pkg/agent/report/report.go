@@ -25,6 +25,8 @@ type Config struct {
 	// StackSecrets tells about the references of a stack, by the digests of the values that
 	// its containers get now, without waiting for anything; nil when there is nothing to tell.
 	StackSecrets func(stack string, inForce map[string]string) []api.StackSecret
+	// Source is where the desired state comes from.
+	Source Source
 }
 
 // Report is the newest knowledge about one node. Its methods are safe for concurrent use
@@ -39,6 +41,7 @@ type Report struct {
 	// secrets is nil when there is nothing to tell.
 	secrets      func() api.SecretsStatus
 	stackSecrets func(stack string, inForce map[string]string) []api.StackSecret
+	from         Source
 
 	mu         sync.Mutex
 	desired    desiredState
@@ -81,6 +84,7 @@ func New(cfg Config) *Report {
 		node:         cfg.Node,
 		providers:    cfg.Providers,
 		secrets:      cfg.Secrets,
+		from:         cfg.Source,
 		stackSecrets: cfg.StackSecrets,
 		metrics:      telemetry.NewMetrics(telemetry.Build{Version: api.Version, Commit: api.Commit}),
 		events:       newEventLog(cfg.Log.With("node", cfg.Node)),
