@@ -56,6 +56,7 @@ func FuzzAgent(f *testing.F) {
 		w.WriteHeader(code)
 		_, _ = w.Write(answer)
 	}))
+	server.Config.SetKeepAlivesEnabled(false) // each run is a process of its own elsewhere, and leaves no connection open
 	f.Cleanup(server.Close)
 	f.Fuzz(func(t *testing.T, status int, data []byte) {
 		if status < 200 || status > 599 {

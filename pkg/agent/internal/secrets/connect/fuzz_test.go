@@ -35,6 +35,7 @@ func FuzzAnswers(f *testing.F) {
 		}
 		_, _ = w.Write([]byte(answer))
 	}))
+	server.Config.SetKeepAlivesEnabled(false) // each run makes a provider of its own
 	f.Cleanup(server.Close)
 	token := filepath.Join(f.TempDir(), "token")
 	writeFile(f, token, "a.b.c")
