@@ -78,10 +78,10 @@ func (f *fakeFleet) play(scene string, now time.Time) error {
 		case "invalid":
 			delete(f.refuse, "PlanTree")
 			f.refuse["valid"] = errors.New("no such stack")
-		case "rollout-running", "rollout-succeeded", "rollout-failed", "rollout-replaced", "rollout-unreachable", "rollout-progress":
+		case "rollout-running", "rollout-succeeded", "rollout-failed", "rollout-replaced", "rollout-unreachable", "rollout-notjoined", "rollout-progress":
 			f.rollout = rolloutScene(map[string]string{
 				"rollout-running": "running", "rollout-succeeded": "succeeded", "rollout-failed": "failed", "rollout-replaced": "replaced",
-				"rollout-unreachable": "failed-unreachable", "rollout-progress": "progress",
+				"rollout-unreachable": "failed-unreachable", "rollout-notjoined": "succeeded-notjoined", "rollout-progress": "progress",
 			}[scene])
 			if scene == "rollout-failed" {
 				f.fleet.Nodes[1] = node("b", rolledBack)
@@ -131,6 +131,12 @@ func rolloutScene(scene string) *ktrdrv1.Rollout {
 		r.Phase, b.Message = "running", "workers: create-container backtest-worker-3"
 	case "succeeded":
 		rest.Phase, b.Phase, b.Converged = "succeeded", "converged", 2
+	case "succeeded-notjoined": // as the controller tells it
+		r.Phase, r.Reason, r.Message = "succeeded", "NotJoined", "not joined, and to get the revision when they do: e"
+		rest.Phase, b.Phase, b.Converged = "succeeded", "converged", 2
+		absent := progress("e", "unreachable", 0)
+		absent.Reason, absent.Message = "NotJoined", "no agent has joined with this name; it gets the revision when one does"
+		rest.Nodes = append(rest.Nodes, absent)
 	case "failed":
 		r.Message, rest.Phase, b.Phase, b.Reason, b.Message = "b: RolledBack", "failed", "failed", "RolledBack", "workers: exit code 1"
 	case "replaced":
