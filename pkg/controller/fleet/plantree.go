@@ -32,7 +32,8 @@ const reasonNotInTree = "NotInDesiredState"
 // against their live engines. Neither the repository nor a node keeps anything of it.
 func (s *Service) PlanTree(stream grpc.BidiStreamingServer[ktrdrv1.PlanTreeRequest, ktrdrv1.PlanTreeResponse]) error {
 	ctx := stream.Context()
-	first, err := stream.Recv()
+	receive := within(s.cfg.UploadLimit, stream.Recv)
+	first, err := receive()
 	if err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ func (s *Service) PlanTree(stream grpc.BidiStreamingServer[ktrdrv1.PlanTreeReque
 			given = nil
 			return part, nil
 		}
-		next, err := stream.Recv()
+		next, err := receive()
 		return next.GetContent(), err
 	}
 	return s.uploaded(ctx, "plan", content, func(dir string) error {

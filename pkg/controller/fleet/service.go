@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -40,7 +41,9 @@ type Config struct {
 	Others Others
 	// Problems are statements about the controller itself; nil for none.
 	Problems func() []api.Condition
-	Log      *slog.Logger
+	// UploadLimit is how long the upload of a folder may take; 0 is a minute.
+	UploadLimit time.Duration
+	Log         *slog.Logger
 }
 
 // Service answers FleetService. Safe for concurrent use.
@@ -58,6 +61,7 @@ type Service struct {
 
 // New makes a service.
 func New(cfg Config) *Service {
+	cfg.UploadLimit = cmp.Or(cfg.UploadLimit, uploadLimit)
 	return &Service{cfg: cfg, outlines: map[string]*desired.Outline{}, uploads: make(chan struct{}, maxUploads), planning: make(chan struct{}, maxTreePlans), inUse: map[string]int{}}
 }
 

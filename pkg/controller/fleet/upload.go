@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -23,8 +24,12 @@ import (
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
-// maxUploads is how many uploads are looked at at the same time.
-const maxUploads = 4
+const (
+	// maxUploads is how many uploads are looked at at the same time.
+	maxUploads = 4
+	// uploadLimit is how long one may take from its beginning to its end, as ktrdrctl waits.
+	uploadLimit = time.Minute
+)
 
 // errUpload tells of an archive that is refused as a whole.
 var errUpload = errors.New("the archive is refused")
@@ -33,8 +38,9 @@ var errUpload = errors.New("the archive is refused")
 // change.
 func (s *Service) Validate(in grpc.ClientStreamingServer[ktrdrv1.TreeChunk, ktrdrv1.ValidateResponse]) error {
 	ctx := in.Context()
+	receive := within(s.cfg.UploadLimit, in.Recv)
 	content := func() ([]byte, error) {
-		chunk, err := in.Recv()
+		chunk, err := receive()
 		return chunk.GetContent(), err
 	}
 	return s.uploaded(ctx, "validate", content, func(dir string) error {
@@ -44,6 +50,32 @@ func (s *Service) Validate(in grpc.ClientStreamingServer[ktrdrv1.TreeChunk, ktrd
 		}
 		return in.SendAndClose(answer)
 	})
+}
+
+// within is receive until limit has passed, counted from now. What still waits for a message
+// then ends with the stream, which is when its handler returns.
+func within[T any](limit time.Duration, receive func() (T, error)) func() (T, error) {
+	type received struct {
+		message T
+		err     error
+	}
+	end := time.Now().Add(limit)
+	return func() (T, error) {
+		got := make(chan received, 1)
+		go func() {
+			message, err := receive()
+			got <- received{message, err}
+		}()
+		timer := time.NewTimer(time.Until(end))
+		defer timer.Stop()
+		select {
+		case r := <-got:
+			return r.message, r.err
+		case <-timer.C:
+			var none T
+			return none, status.Errorf(codes.Aborted, "the folder did not arrive within %s: is the connection slow, or the folder large? The desired state alone is enough", limit)
+		}
+	}
 }
 
 // uploaded unpacks an archive and calls use with its folder, which goes away after that.

@@ -53,11 +53,13 @@ type FleetServiceClient interface {
 	// WatchFleet sends the fleet as GetFleet does, and after that every node that changes. A picture
 	// that is larger than a message comes in several, whose field more says so.
 	WatchFleet(ctx context.Context, in *GetFleetRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FleetUpdate], error)
-	// Validate reports the problems of a state that was uploaded, and what would change.
+	// Validate reports the problems of a state that was uploaded, and what would change. The
+	// upload takes a minute at most, else ABORTED.
 	Validate(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[TreeChunk, ValidateResponse], error)
 	// PlanFleet plans a revision or a change on the nodes, against their live engines.
 	PlanFleet(ctx context.Context, in *PlanFleetRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[NodePlan], error)
-	// PlanTree checks a state that was uploaded as Validate does, and plans it on the nodes.
+	// PlanTree checks a state that was uploaded as Validate does, and plans it on the nodes. The
+	// limit of the upload is the same.
 	PlanTree(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PlanTreeRequest, PlanTreeResponse], error)
 	// Diff compares two revisions as a unified diff.
 	Diff(ctx context.Context, in *DiffRequest, opts ...grpc.CallOption) (*DiffResponse, error)
@@ -348,11 +350,13 @@ type FleetServiceServer interface {
 	// WatchFleet sends the fleet as GetFleet does, and after that every node that changes. A picture
 	// that is larger than a message comes in several, whose field more says so.
 	WatchFleet(*GetFleetRequest, grpc.ServerStreamingServer[FleetUpdate]) error
-	// Validate reports the problems of a state that was uploaded, and what would change.
+	// Validate reports the problems of a state that was uploaded, and what would change. The
+	// upload takes a minute at most, else ABORTED.
 	Validate(grpc.ClientStreamingServer[TreeChunk, ValidateResponse]) error
 	// PlanFleet plans a revision or a change on the nodes, against their live engines.
 	PlanFleet(*PlanFleetRequest, grpc.ServerStreamingServer[NodePlan]) error
-	// PlanTree checks a state that was uploaded as Validate does, and plans it on the nodes.
+	// PlanTree checks a state that was uploaded as Validate does, and plans it on the nodes. The
+	// limit of the upload is the same.
 	PlanTree(grpc.BidiStreamingServer[PlanTreeRequest, PlanTreeResponse]) error
 	// Diff compares two revisions as a unified diff.
 	Diff(context.Context, *DiffRequest) (*DiffResponse, error)
