@@ -37,7 +37,13 @@ func TestPushDeploys(t *testing.T) {
 	if out, err := s.push(); err == nil || !strings.Contains(out, "remote: stacks/core/tls.pem:1:1: holds a secret in plain text") {
 		t.Errorf("a push with a private key: %v\n%s", err, out)
 	}
-	s.mustGit("reset", "--quiet", "--hard", "HEAD~1")
+	leak := s.mustGit("rev-parse", "--short=10", "HEAD")
+	s.mustGit("rm", "--quiet", "stacks/core/tls.pem")
+	s.mustGit("commit", "--quiet", "--message", "without the key")
+	if out, err := s.push(); err == nil || !strings.Contains(out, "remote: stacks/core/tls.pem:1:1: commit "+leak+" holds a secret in plain text: deleting it later") {
+		t.Errorf("a push with a private key in its history: %v\n%s", err, out)
+	}
+	s.mustGit("reset", "--quiet", "--hard", "HEAD~2")
 	revision := s.write("the first", state())
 	out, err = s.push()
 	for _, want := range []string{"wave core: a converged 1/1", "wave canary: b converged 1/1", "wave rest: c converged 1/1", "rollout of " + revision[:12] + ": succeeded"} {

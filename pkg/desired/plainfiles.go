@@ -36,67 +36,81 @@ func CheckFiles(ctx context.Context, root string) error {
 		return err
 	}
 	defer t.close() //nolint:errcheck // a folder that was only read
-	s := &fileScan{tree: t, report: &report{}}
+	s, report := &FileScan{tree: t}, &report{}
 	err = fs.WalkDir(t.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err := cmp.Or(err, ctx.Err()); err != nil || !entry.Type().IsRegular() {
 			return err
 		}
-		return s.check(name)
+		problems, err := s.check(name)
+		for _, p := range problems {
+			report.add(p)
+		}
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("look for secrets in files: %w", err)
 	}
-	_, err = s.report.result(ctx)
+	_, err = report.result(ctx)
 	return err
 }
 
-// fileScan looks for secrets in files. allowed is read when there is something to allow.
-type fileScan struct {
+// FileScan looks for secrets in files one by one. It belongs to one goroutine. allowed is read
+// when there is something to allow.
+type FileScan struct {
 	tree    *tree
-	report  *report
 	allowed []string
 	known   bool
 }
 
-func (s *fileScan) check(name string) error {
+func (s *FileScan) check(name string) ([]Problem, error) {
 	file, err := s.tree.root.Open(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer file.Close() //nolint:errcheck // nothing was written
 	data, err := io.ReadAll(io.LimitReader(file, maxScanned))
 	if err != nil {
-		return err
+		return nil, err
 	}
+	return s.texts(name, data, "replace it by a reference such as op://vault/item/field and take it out of the commit (git commit --amend, git rebase -i), or "), nil
+}
+
+// texts finds what is a secret whatever its name says. advice goes before what lets it be.
+func (s *FileScan) texts(name string, data []byte, advice string) []Problem {
 	if !slices.ContainsFunc(secretMarks, func(mark []byte) bool { return bytes.Contains(data, mark) }) {
 		return nil
 	}
+	var out []Problem
 	for _, at := range secretText.FindAllIndex(data, maxPlaintexts) {
 		begin := bytes.LastIndexByte(data[:at[0]], '\n') + 1
 		line, _, _ := bytes.Cut(data[begin:], []byte("\n"))
 		if s.isAllowed(path.Base(name), line) {
 			continue
 		}
-		s.report.add(Problem{
+		out = append(out, Problem{
 			File: name, Line: 1 + bytes.Count(data[:begin], []byte("\n")), Column: at[0] - begin + 1,
-			Message: "holds a secret in plain text: replace it by a reference such as op://vault/item/field and take it out of the commit (git commit --amend, git rebase -i), " +
-				"or list " + path.Base(name) + " in plaintextAllowed of fleet.yaml if it is none",
+			Message: "holds a secret in plain text: " + advice + "list " + path.Base(name) + " in plaintextAllowed of fleet.yaml if it is none",
 		})
 	}
-	return nil
+	return out
 }
 
-func (s *fileScan) isAllowed(file string, line []byte) bool {
+func (s *FileScan) isAllowed(file string, line []byte) bool {
+	return s.allows(file) ||
+		slices.ContainsFunc(s.allowed, func(name string) bool { return bytes.Contains(line, []byte(name)) })
+}
+
+// allows tells whether a name is in one of the lists.
+func (s *FileScan) allows(name string) bool {
 	if !s.known {
 		s.known = true
 		s.readAllowed()
 	}
-	return slices.Contains(s.allowed, file) ||
-		slices.ContainsFunc(s.allowed, func(name string) bool { return bytes.Contains(line, []byte(name)) })
+	return slices.Contains(s.allowed, name)
 }
 
 // readAllowed reads all lists. What is wrong with the files is Validate's to tell.
-func (s *fileScan) readAllowed() {
+func (s *FileScan) readAllowed() {
 	ignored := &report{}
 	if f, ok := s.tree.readFleet(ignored); ok {
 		s.allowed = append(s.allowed, f.Spec.PlaintextAllowed...)

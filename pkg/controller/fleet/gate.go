@@ -58,6 +58,9 @@ func (g *Gate) Check(ctx context.Context, push repo.Push, progress func(string))
 	for _, w := range warnings {
 		progress("warning: " + oneLine(w.String()))
 	}
+	if err == nil {
+		err = checkEarlier(ctx, push, progress)
+	}
 	if err != nil {
 		g.count(err)
 		return err

@@ -34,6 +34,9 @@ type Push struct {
 	Options []string
 	// Tree is the checkout of New. Check alone may use it: it goes away afterwards.
 	Tree source.Tree
+	// Earlier reads what earlier commits of a push brought; nil when there are none, and for
+	// those of a followed repository. Check alone may use it.
+	Earlier Earlier
 }
 
 // Gate decides about changes of the head.

@@ -38,7 +38,7 @@ const readTimeout = 10 * time.Second
 
 // advance moves the head by the gate.
 func (p *proposals) advance(ctx context.Context, push Push, key func(context.Context) (string, error)) error {
-	push.Tree = source.Tree{}
+	push.Tree, push.Earlier = source.Tree{}, nil
 	err := p.gate.Accepted(ctx, push)
 	if err == nil {
 		return nil

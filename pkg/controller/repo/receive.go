@@ -139,7 +139,7 @@ func (p *receiving) accept(ctx context.Context, quarantine *incoming) string {
 	}
 	defer p.h.release()
 	c := p.req.commands[0]
-	push := Push{Old: c.old, New: c.new, Who: p.who, From: p.r.RemoteAddr, Options: p.req.options}
+	push := Push{Old: c.old, New: c.new, Who: p.who, From: p.r.RemoteAddr, Options: p.req.options, Earlier: quarantine.earlier(c.new)}
 	if c.old == noCommit {
 		push.Old = ""
 	}

@@ -59,6 +59,16 @@ func (w *work) try(args ...string) (string, error) {
 	return out.String(), err
 }
 
+// feed is git with a standard input.
+func (w *work) feed(stdin string, args ...string) {
+	w.tb.Helper()
+	cmd := w.command(context.Background(), args...) //nolint:usetesting // as in try
+	cmd.Stdin = strings.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		w.tb.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
 // sample puts the sample repository into the clone and commits it.
 func (w *work) sample() string {
 	w.tb.Helper()
