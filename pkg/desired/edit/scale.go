@@ -77,7 +77,11 @@ func (w *workspace) node(name string) (*file, *yaml.Node, error) {
 	if !dnsLabel.MatchString(name) {
 		return nil, nil, nonsense("%.80q is not the name of a node", name)
 	}
-	return w.spec("nodes/" + name + ".yaml")
+	const folder, suffix = "nodes/", ".yaml"
+	if !w.exists(folder + name + suffix) {
+		return nil, nil, w.unknown("node", name, folder, suffix)
+	}
+	return w.spec(folder + name + suffix)
 }
 
 // stack returns a stack's file and its spec.
@@ -85,7 +89,11 @@ func (w *workspace) stack(name string) (*file, *yaml.Node, error) {
 	if !dnsLabel.MatchString(name) {
 		return nil, nil, nonsense("%.80q is not the name of a stack", name)
 	}
-	return w.spec("stacks/" + name + "/stack.yaml")
+	const folder, suffix = "stacks/", "/stack.yaml"
+	if !w.exists(folder + name + suffix) {
+		return nil, nil, w.unknown("stack", name, folder, suffix)
+	}
+	return w.spec(folder + name + suffix)
 }
 
 func (w *workspace) spec(name string) (*file, *yaml.Node, error) {

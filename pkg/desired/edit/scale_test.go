@@ -139,7 +139,7 @@ func TestSetScaleErrors(t *testing.T) {
 		ask  edit.Scale
 		want string
 	}{
-		"no such node": {"", edit.Scale{Node: "nobody", Pool: "backtest"}, "nodes/nobody.yaml:1:1: does not exist"},
+		"no such node": {"", edit.Scale{Node: "nobody", Pool: "backtest"}, "nodes/nobody.yaml:1:1: there is no node nobody; there are a, b, c, gpu"},
 		"no node":      {"", edit.Scale{Node: "../fleet", Pool: "backtest"}, `"../fleet" is not the name of a node`},
 		"no such pool": {"spec:\n  stacks: [{name: workers}]\n", edit.Scale{Node: "b", Pool: "backtset", Size: 1}, "nodes/b.yaml:5:3: no stack of node b has pool backtset: it has backtest, training"},
 		"no pools":     {"spec:\n  stacks: [{name: core}]\n", edit.Scale{Node: "b", Pool: "backtest"}, "no stack of node b has a pool"},

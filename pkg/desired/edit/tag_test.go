@@ -240,7 +240,7 @@ func TestSetTagErrors(t *testing.T) {
 		"no variable":     {"{}", plain, "services: {a: {image: a}}", edit.Target{}, "two", "name the services"},
 		"many variables":  {"{}", plain, "services: {a: {image: 'a:${A}'}, b: {image: 'b:${B}'}}", edit.Target{}, "two", "name the services out of a (${A}), b (${B})"},
 		"not there":       {"{}", "{stacks: [{name: other}]}", "services: {a: {image: 'a:${A}'}}", edit.Target{Nodes: []string{"n"}}, "two", "nodes/n.yaml:4:7: node n does not run stack s: it runs other"},
-		"no stack":        {"{}", plain, "services: {}", edit.Target{Stack: "nobody"}, "two", "stacks/nobody/stack.yaml:1:1: does not exist"},
+		"no stack":        {"{}", plain, "services: {}", edit.Target{Stack: "nobody"}, "two", "stacks/nobody/stack.yaml:1:1: there is no stack nobody; there are other, s"},
 		"no tag":          {"{}", plain, "services: {}", edit.Target{}, "two words", `"two words" is not a tag`},
 		"no image":        {"{}", plain, "services: {a: {build: .}}", edit.Target{Services: []string{"a"}}, "two", "services.a has no image"},
 		"endless":         {"{}", plain, "services: {a: {extends: {service: a}}}", edit.Target{Services: []string{"a"}}, "two", "extends itself"},
