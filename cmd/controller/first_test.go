@@ -69,6 +69,18 @@ func TestPushDeploys(t *testing.T) {
 	if c := history.GetCommits(); len(c) != 2 || c[0].GetSubject() != "the first" || c[0].GetAuthor() != "Karl <karl@example.org>" || c[0].GetBy() != "admin" {
 		t.Errorf("history: %v", c)
 	}
+	changed := state()
+	changed["README.md"] = "more\n"
+	s.write("the second", changed)
+	if out, err := s.push(); err != nil {
+		t.Fatal(out)
+	}
+	history, err = s.fleet.History(t.Context(), &ktrdrv1.HistoryRequest{})
+	must(t, err)
+	// The first of all was never the head.
+	if c := history.GetCommits(); len(c) != 3 || c[0].GetBy() != "admin" || c[1].GetBy() != "admin" || !c[1].GetAccepted().IsValid() || c[2].GetBy() != "" {
+		t.Errorf("history after another push: %v", c)
+	}
 }
 
 // TestScale is acceptance scenario 17: the commit, its place, the refusal, the targets.

@@ -213,7 +213,11 @@ func (d *Driver) order(ctx context.Context, revision string) (rollout.Order, err
 	if err != nil {
 		return rollout.Order{}, err
 	}
-	return rollout.Order{Revision: revision, Spec: spec, Digests: digests, Grace: d.Grace}, nil
+	order := rollout.Order{Revision: revision, Spec: spec, Digests: digests, Grace: d.Grace}
+	if head := d.Ledger.Head(); head.Revision == revision {
+		order.By, order.Accepted = head.By, head.AcceptedAt
+	}
+	return order, nil
 }
 
 // start writes a new rollout after the one before, with its first steps taken.

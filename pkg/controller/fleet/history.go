@@ -48,6 +48,8 @@ func (s *Service) commitToProto(c repo.Commit) *ktrdrv1.Commit {
 	}
 	if head := s.cfg.Ledger.Head(); head.Revision == c.ID {
 		out.By, out.Accepted = head.By, wire.Timestamp(head.AcceptedAt)
+	} else if e, ok := s.cfg.Ledger.Of(c.ID); ok {
+		out.By, out.Accepted = e.Record.By, wire.Timestamp(e.Record.Accepted)
 	}
 	out.Outcome, out.Message = s.outcome(c.ID)
 	out.Message = wire.Text(out.GetMessage())

@@ -12,6 +12,9 @@ import (
 // Order asks for a rollout.
 type Order struct {
 	Revision string
+	// By and Accepted are for the record.
+	By       string
+	Accepted time.Time
 	// Spec is that of the revision's fleet.yaml. Names of nodes that are not in Digests count
 	// for nothing.
 	Spec api.RolloutSpec
@@ -29,7 +32,7 @@ type Order struct {
 // that needs no new slice has the new revision at once. earlier is nil before the first one.
 func Begin(earlier *Record, order Order, now time.Time) (begun Record, replaced *Record) {
 	begun = Record{
-		Revision: order.Revision, Phase: Running, Started: now,
+		Revision: order.Revision, By: order.By, Accepted: order.Accepted, Phase: Running, Started: now,
 		Timeout: time.Duration(order.Spec.Timeout), Grace: order.Grace, Targets: map[string]Target{},
 	}
 	if begun.Timeout <= 0 {

@@ -57,7 +57,10 @@ const (
 type Record struct {
 	// Revision that is brought to the nodes.
 	Revision string `json:"revision"`
-	Phase    Phase  `json:"phase"`
+	// By is who made the revision the head, Accepted when; empty in records of older controllers.
+	By       string    `json:"by,omitzero"`
+	Accepted time.Time `json:"accepted,omitzero"`
+	Phase    Phase     `json:"phase"`
 	// Reason and Message say why it ended as it did, or what it waits for.
 	Reason  api.Reason    `json:"reason,omitzero"`
 	Message string        `json:"message,omitzero"`
