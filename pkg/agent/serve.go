@@ -76,7 +76,7 @@ func (b backend) PlanTree(ctx context.Context, dir string) ([]*plan.Plan, error)
 	if err != nil {
 		return nil, err
 	}
-	obs := b.a.cache.Snapshot()
+	obs := withImages(ctx, b.a.cache.Snapshot(), d.Stacks, b.a.engine.InspectImage)
 	digests := b.a.secrets.Digests()
 	denied := func(s *api.Stack) []api.Condition { return b.a.gate.DeniedOf(ctx, d, s) }
 	rules := contract{b.a.secrets}
