@@ -81,6 +81,8 @@ const (
 
 	ReasonCertificateExpiring Reason = "CertificateExpiring"
 	ReasonCertificateRejected Reason = "CertificateRejected"
+
+	ReasonHeadUnreadable Reason = "HeadUnreadable" // of a controller
 )
 
 // Condition types.

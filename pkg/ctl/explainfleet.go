@@ -16,6 +16,10 @@ func fleetReasons() []Explanation {
 			"Push nodes/NODE.yaml, or end its access: `ktrdrctl node remove NODE`.",
 		},
 		{
+			"HeadUnreadable", "The controller can't read the files of the accepted revision. Status shows what it knows without them.",
+			"Act on the message: look at the disk and the rights of the controller's state folder. Nodes keep what they have.",
+		},
+		{
 			"ClockSkew", "The controller's clock and that of the machine with ktrdrctl differ, or its answer is old.",
 			"`date -u` on both; certificates and ages are wrong where a clock is.",
 		},

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,6 +77,8 @@ type trees struct {
 	dir string
 	mu  sync.Mutex
 	all map[string]source.Tree
+	// full makes every checkout fail as on a full disk.
+	full bool
 }
 
 // Tree implements slicing.Trees.
@@ -83,6 +86,9 @@ func (s *trees) Tree(_ context.Context, revision string) (source.Tree, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tree, ok := s.all[revision]
+	if s.full {
+		return source.Tree{}, fmt.Errorf("check out %s: %w", revision, syscall.ENOSPC)
+	}
 	if !ok {
 		return tree, fmt.Errorf("no revision %s", revision)
 	}

@@ -67,7 +67,7 @@ func New(cfg Config) *Service {
 
 // GetFleet returns the state of all nodes, or of some.
 func (s *Service) GetFleet(ctx context.Context, r *ktrdrv1.GetFleetRequest) (*ktrdrv1.Fleet, error) {
-	v, err := s.view(ctx)
+	v, err := s.shown(ctx)
 	if err != nil {
 		return nil, s.failed(ctx, "read the fleet", err)
 	}
@@ -139,12 +139,13 @@ type fleetWatch struct {
 
 // next returns what changed, nil for nothing, and how to wait for more.
 func (w *fleetWatch) next(ctx context.Context) (*ktrdrv1.FleetUpdate, <-chan struct{}, error) {
-	v, err := w.service.view(ctx)
+	v, err := w.service.shown(ctx)
 	if err != nil {
 		return nil, nil, w.service.failed(ctx, "read the fleet", err)
 	}
-	first := w.last == nil
-	if !first && v.targetsDiffer(w.last) {
+	// What can be read again, or no longer, is told anew as a whole.
+	first := w.last == nil || (v.unread == nil) != (w.last.unread == nil)
+	if first || v.targetsDiffer(w.last) {
 		w.seq = 0 // what a node is to have is part of it
 	}
 	news := w.service.cfg.Hub.News(w.seq)

@@ -23,6 +23,8 @@ type view struct {
 	head    store.Head
 	outline *desired.Outline // of the head; nil before the first one
 	newest  Entry
+	// unread is why the head's files could not be read: outline has the rollout's nodes then.
+	unread error
 }
 
 func (s *Service) view(ctx context.Context) (*view, error) {
@@ -122,7 +124,7 @@ func (v *view) pools(node string) []*ktrdrv1.PoolSize {
 // fleet is all that was asked for.
 func (s *Service) fleet(v *view, nodes []hub.Node, only []string) *ktrdrv1.Fleet {
 	out := &ktrdrv1.Fleet{
-		Name: v.outline.Fleet.Metadata.Name, Time: timestamppb.New(time.Now()), Version: s.cfg.Version, Head: commitOf(v.head), Conditions: s.conditions(),
+		Name: v.outline.Fleet.Metadata.Name, Time: timestamppb.New(time.Now()), Version: s.cfg.Version, Head: commitOf(v.head), Conditions: append(s.conditions(), v.conditions()...),
 	}
 	if v.newest.Number > 0 {
 		out.Rollout = rolloutToProto(&v.newest.Record)
