@@ -82,7 +82,8 @@ const (
 	ReasonCertificateExpiring Reason = "CertificateExpiring"
 	ReasonCertificateRejected Reason = "CertificateRejected"
 
-	ReasonHeadUnreadable Reason = "HeadUnreadable" // of a controller
+	ReasonHeadUnreadable    Reason = "HeadUnreadable"    // of a controller
+	ReasonAuthorityExpiring Reason = "AuthorityExpiring" // of a controller
 )
 
 // Condition types.

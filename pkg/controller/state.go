@@ -19,8 +19,8 @@ func (c *Controller) problems() []api.Condition {
 	var out []api.Condition
 	if authority := c.authority.Load(); authority != nil && time.Until(authority.NotAfter()) < authorityWarning {
 		out = append(out, api.Condition{
-			Type: api.ConditionWarning, Status: true, Reason: "AuthorityExpiring", Object: "authority",
-			Message: fmt.Sprintf("the fleet's authority ends on %s and every certificate with it: replace it, see docs/operations.md", authority.NotAfter().Format(time.DateOnly)),
+			Type: api.ConditionWarning, Status: true, Reason: api.ReasonAuthorityExpiring, Object: "authority",
+			Message: fmt.Sprintf("the fleet's authority ends on %s and every certificate with it: replace it, see docs/spec/security.md", authority.NotAfter().Format(time.DateOnly)),
 		})
 	}
 	if c.follower != nil {

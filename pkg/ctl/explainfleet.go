@@ -20,6 +20,10 @@ func fleetReasons() []Explanation {
 			"Act on the message: look at the disk and the rights of the controller's state folder. Nodes keep what they have.",
 		},
 		{
+			"AuthorityExpiring", "The fleet's authority ends within half a year, and every certificate with it.",
+			"Replace it as docs/spec/security.md says under Authority.",
+		},
+		{
 			"ClockSkew", "The controller's clock and that of the machine with ktrdrctl differ, or its answer is old.",
 			"`date -u` on both; certificates and ages are wrong where a clock is.",
 		},
