@@ -83,6 +83,8 @@ make_repository() {
 	mkdir -p "$home/data"
 	# The share of the homelab is a folder of the demonstration here.
 	find "$repo/stacks" -name compose.yaml -exec sed -i "s#- /mnt/ktrdr_data#- $home/data#" {} +
+	# Nobody dumps the demonstration's database: the status would warn of it.
+	sed -i '/^  backups:$/,/^      watch:/d' "$repo/stacks/core/stack.yaml"
 	# The stand-in of the backend logs in to the database before it serves.
 	sed -i 's/^\( *\)KTRDR_DB_HOST: db$/&\n\1KTRDRSIM_DB_DIAL: "1"/' "$repo/stacks/core/compose.yaml"
 	cat >"$repo/nodes/demo.yaml" <<EOF

@@ -45,14 +45,16 @@ type file struct {
 	mode       os.FileMode
 }
 
-// installNode puts on the disk what a node of the homelab has: a share, the values of
-// secrets, and a configuration that says where those are.
+// installNode puts on the disk what a node of the homelab has: a share with last night's
+// backup, the values of secrets, and a configuration that says where those are.
 func installNode(name, root string) error {
 	share := ""
-	for _, folder := range []string{"strategies", "models", "data", "checkpoints"} {
+	for _, folder := range []string{"strategies", "models", "data", "checkpoints", "backups"} {
 		share += "d /mnt/ktrdr_data/" + folder + " 2775 999 1500\n"
 	}
+	share += "C /mnt/ktrdr_data/backups/ktrdr-nightly.dump 0664 999 1500 - /srv/nightly.dump\n"
 	return writeFiles(root, []file{
+		{"srv/nightly.dump", strings.Repeat("x", 1<<20), 0o644},
 		{"etc/fstab", "nas /mnt/ktrdr_data tmpfs mode=2775,uid=999,gid=1500 0 0\n", 0o644},
 		{"etc/tmpfiles.d/share.conf", share, 0o644},
 		{"etc/ktrdr/secrets.env", secretsFile(), 0o600},

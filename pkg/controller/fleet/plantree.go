@@ -3,8 +3,9 @@ package fleet
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
+	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -63,14 +64,16 @@ func (s *Service) PlanTree(stream grpc.BidiStreamingServer[ktrdrv1.PlanTreeReque
 
 // planFolder asks nodes and gives each one's plan to send, one at a time.
 func (s *Service) planFolder(ctx context.Context, dir string, names []string, send func(*ktrdrv1.NodePlan) error) error {
-	id := "upload-" + strings.ToLower(rand.Text()[:8])
+	id := make([]byte, 20) // agents take what has the form of a commit
+	_, _ = rand.Read(id)
+	label := fmt.Sprintf("upload-%x", id[:4])
 	select {
 	case s.planning <- struct{}{}:
 		defer func() { <-s.planning }()
 	default:
 		return status.Error(codes.ResourceExhausted, "other uploads are being planned; try again")
 	}
-	tree, err := slicing.Open(source.Tree{Dir: dir, Revision: source.Revision{ID: id, Subject: "an uploaded folder", Author: by(ctx), Time: time.Now()}})
+	tree, err := slicing.Open(source.Tree{Dir: dir, Revision: source.Revision{ID: hex.EncodeToString(id), Subject: "an uploaded folder", Author: by(ctx), Time: time.Now()}})
 	if err != nil {
 		return err
 	}
@@ -83,7 +86,7 @@ func (s *Service) planFolder(ctx context.Context, dir string, names []string, se
 	if err != nil {
 		return err
 	}
-	access.Note(ctx, "", "as "+id)
+	access.Note(ctx, "", "as "+label)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
@@ -92,6 +95,9 @@ func (s *Service) planFolder(ctx context.Context, dir string, names []string, se
 		plan := notInTree(node)
 		if slices.Contains(inTree, node) {
 			plan = s.planNode(ctx, tree, node)
+		}
+		for _, p := range plan.GetPlan().GetPlans() {
+			p.Revision = label
 		}
 		mu.Lock()
 		defer mu.Unlock()

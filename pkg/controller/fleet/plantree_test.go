@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -92,6 +93,9 @@ func answers(stream ktrdrv1.FleetService_PlanTreeClient) (checked *ktrdrv1.Valid
 // planner answers a plan with the files that the slice has.
 func planner(c *ktrdrv1.Command, _ func(*ktrdrv1.CommandOutput)) *ktrdrv1.CommandResult {
 	slice := c.GetPlan().GetSlice()
+	if !regexp.MustCompile("^[0-9a-f]{40}$").MatchString(slice.GetRevision()) { // as an agent
+		return &ktrdrv1.CommandResult{Reason: "InvalidSource", Message: slice.GetRevision() + " is no commit"}
+	}
 	plan := &ktrdrv1.StackPlan{Stack: "x", Revision: slice.GetRevision()}
 	for _, f := range slice.GetFiles() {
 		plan.Operations = append(plan.Operations, &ktrdrv1.Operation{Object: f.GetPath()})
