@@ -29,8 +29,8 @@ const usage = `ktrdr-agent makes the Docker engine of this node match the desire
 `
 
 // gcPercent is how much garbage may be there before it is collected, of what is in use. The agent
-// mostly watches: half of Go's default saves 4 MB of 42 in controller mode, costs nothing while
-// it is idle, and a few milliseconds whenever it reads a desired state. GOGC overrides it.
+// mostly watches: half of Go's default saves some MB (docs/benchmarks.md) for a few milliseconds
+// whenever it reads a desired state. GOGC overrides it.
 const gcPercent = 50
 
 func main() {
