@@ -222,7 +222,6 @@ func (c *Config) credentialsDir() string {
 	return filepath.Join(c.StateDir, "credentials")
 }
 
-// open makes the source and says how often it is to be looked at.
 // told is what others may know of the source: no password and no file with one.
 func (s *SourceConfig) told() report.Source {
 	switch {
@@ -241,6 +240,7 @@ func (s *SourceConfig) told() report.Source {
 	return report.Source{}
 }
 
+// open makes the source and says how often it is to be looked at.
 func (s *SourceConfig) open(cacheDir string, logger loggers) (source.Source, time.Duration, error) {
 	if s.Dir != nil {
 		src, err := source.NewDir(source.DirConfig{
