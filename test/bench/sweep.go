@@ -46,7 +46,7 @@ func (e *engine) sweep(ctx context.Context) {
 	_ = e.call(ctx, http.MethodGet, "/networks", nil, &networks)
 	for _, n := range networks {
 		if isOurs(n.Name, n.Labels) {
-			_ = e.call(ctx, http.MethodDelete, "/networks/"+n.ID, nil, nil)
+			e.sweepNetwork(ctx, n.ID)
 		}
 	}
 	var volumes struct{ Volumes []listed }
@@ -56,6 +56,24 @@ func (e *engine) sweep(ctx context.Context) {
 			_ = e.call(ctx, http.MethodDelete, "/volumes/"+v.Name+"?force=1", nil, nil)
 		}
 	}
+}
+
+// sweepNetwork removes a network, and before that, where it has to, the endpoints that the
+// engine has kept of containers that are gone.
+func (e *engine) sweepNetwork(ctx context.Context, id string) {
+	if e.call(ctx, http.MethodDelete, "/networks/"+id, nil, nil) == nil {
+		return
+	}
+	var network struct {
+		Containers map[string]struct{ Name string }
+	}
+	_ = e.call(ctx, http.MethodGet, "/networks/"+id, nil, &network)
+	for key, kept := range network.Containers {
+		for _, name := range []string{key, kept.Name} {
+			_ = e.post(ctx, "/networks/"+id+"/disconnect", map[string]any{"Container": name, "Force": true})
+		}
+	}
+	_ = e.call(ctx, http.MethodDelete, "/networks/"+id, nil, nil)
 }
 
 func (e *engine) sweepContainers(ctx context.Context) {
