@@ -27,6 +27,9 @@ const usage = `ktrdr-controller brings revisions of the desired state to the nod
   ktrdr-controller operator add NAME --role ROLE --out FILE
                                                         let somebody in, on the controller's own machine, while it does not run
   ktrdr-controller authority replace                    make the authority on this machine the fleet's: nodes have to join again
+  ktrdr-controller backup --out FILE                    back the store up, also while the controller runs; FILE may be -
+  ktrdr-controller restore --from FILE [--prefix PREFIX]
+                                                        fill an empty store, embedded or external, from a backup of either
   ktrdr-controller version                              print the version
 
 All but version take --config FILE. Default: /etc/ktrdr/controller.yaml if it exists.
@@ -52,7 +55,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		command, rest = "authority replace", rest[1:]
 	}
 	switch command {
-	case "run", "init", "check", "operator add", "authority replace":
+	case "run", "init", "check", "operator add", "authority replace", "backup", "restore":
 		return configured(command, rest, stdout, stderr)
 	case "version", "--version":
 		fmt.Fprintln(stdout, api.Version, api.Commit)
@@ -67,9 +70,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // options are the flags of all commands.
 type options struct {
-	config, role, out string
-	name              string
-	once              bool
+	config, role, out  string
+	name, from, prefix string
+	once               bool
 }
 
 func parse(command string, args []string, stderr io.Writer) (options, bool) {
@@ -86,6 +89,11 @@ func parse(command string, args []string, stderr io.Writer) (options, bool) {
 	case "operator add":
 		flags.StringVar(&o.role, "role", "", "viewer, operator or `admin`")
 		flags.StringVar(&o.out, "out", "", "`file` for the credentials")
+	case "backup":
+		flags.StringVar(&o.out, "out", "", "new `file` for the backup; - for the standard output")
+	case "restore":
+		flags.StringVar(&o.from, "from", "", "`file` with a backup; - for the standard input")
+		flags.StringVar(&o.prefix, "prefix", "", "of the fleet's keys in a backup of a cluster that has several")
 	}
 	// The name may stand before the flags, as people write it.
 	if command == "operator add" && len(args) > 0 && args[0] != "" && args[0][0] != '-' {
@@ -96,6 +104,10 @@ func parse(command string, args []string, stderr io.Writer) (options, bool) {
 	}
 	if command == "operator add" && (o.name == "" || o.role == "" || o.out == "") {
 		fmt.Fprintln(stderr, "ktrdr-controller: operator add needs a name, --role and --out")
+		return o, false
+	}
+	if needed, ok := map[string]string{"backup": "out", "restore": "from"}[command]; ok && o.out+o.from == "" {
+		fmt.Fprintf(stderr, "ktrdr-controller: %s needs --%s FILE\n", command, needed)
 		return o, false
 	}
 	if flags.NArg() > 0 {
@@ -122,8 +134,14 @@ func configured(command string, args []string, stdout, stderr io.Writer) int {
 		return 0
 	case "run":
 		return serve(ctx, cfg, stderr)
+	case "backup":
+		err = backup(ctx, cfg, o, stdout)
+	case "restore":
+		err = restore(ctx, cfg, o, stdout)
+	default:
+		err = manage(ctx, command, cfg, o, stdout)
 	}
-	if err := manage(ctx, command, cfg, o, stdout); err != nil {
+	if err != nil {
 		fmt.Fprintln(stderr, "ktrdr-controller:", err)
 		return 1
 	}

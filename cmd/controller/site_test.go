@@ -51,21 +51,23 @@ func must(t testing.TB, err error) {
 
 // site is a controller as a process of its own, with an admin.
 type site struct {
-	t         testing.TB
-	dir       string
-	config    string
-	addr      string
-	metrics   string
-	process   *exec.Cmd
-	log       bytes.Buffer
-	logMu     sync.Mutex
-	authority []byte
-	token     string
-	conn      *grpc.ClientConn
-	fleet     ktrdrv1.FleetServiceClient
-	nodes     ktrdrv1.NodeServiceClient
-	access    ktrdrv1.AccessServiceClient
-	workdir   string
+	t      testing.TB
+	dir    string
+	config string
+	// dirOfState is the state folder; "" = state in dir.
+	dirOfState string
+	addr       string
+	metrics    string
+	process    *exec.Cmd
+	log        bytes.Buffer
+	logMu      sync.Mutex
+	authority  []byte
+	token      string
+	conn       *grpc.ClientConn
+	fleet      ktrdrv1.FleetServiceClient
+	nodes      ktrdrv1.NodeServiceClient
+	access     ktrdrv1.AccessServiceClient
+	workdir    string
 }
 
 func (s *site) Write(p []byte) (int, error) {

@@ -16,6 +16,8 @@ func TestUsage(t *testing.T) {
 		"operator":                       `unknown command "operator"`,
 		"operator add":                   "needs a name, --role and --out",
 		"operator add karl --role admin": "needs a name, --role and --out",
+		"backup":                         "backup needs --out FILE",
+		"restore -":                      "restore needs --from FILE",
 		"run controller.yaml":            `run takes no "controller.yaml"`,
 		"check --conf x":                 "flag provided but not defined: -conf",
 	} {

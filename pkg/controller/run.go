@@ -94,6 +94,7 @@ func (c *Controller) run(ctx context.Context, reload <-chan struct{}) error {
 	})
 	g.Go(func() error { c.sweep(life); return nil })
 	g.Go(func() error { telemetry.Trim(life, burst); return nil })
+	c.serveBackups(life, g)
 	if err := c.serveMetrics(life, g); err != nil {
 		return errors.Join(err, c.stop(ctx, rpc, site), func() error { end(); return g.Wait() }())
 	}

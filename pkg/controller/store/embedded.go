@@ -19,6 +19,8 @@ const (
 	// one has no peers, but etcd wants a name for each.
 	memberName = "ktrdr"
 	peerURL    = "http://127.0.0.1:0"
+	// dataFolder is etcd's own, in the store's.
+	dataFolder = "etcd"
 	// Elections of a cluster of one are won at the first tick after the timeout. Short
 	// ticks make a start fast and cost wake-ups: 20 a second.
 	tickMillis     = 50
@@ -79,7 +81,7 @@ func (e *Embedded) config(log *slog.Logger, words *lastWords) *embed.Config {
 	peer, _ := url.Parse(peerURL)
 	config := embed.NewConfig()
 	config.Name = memberName
-	config.Dir = filepath.Join(e.Dir, "etcd")
+	config.Dir = filepath.Join(e.Dir, dataFolder)
 	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(log).WithOptions(words.options()...))
 	config.ListenClientUrls, config.AdvertiseClientUrls = nil, nil
 	config.ListenPeerUrls, config.AdvertisePeerUrls = nil, []url.URL{*peer}
@@ -115,7 +117,7 @@ func lockFolder(dir string) (*os.File, error) {
 	}
 	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = errors.New("another controller has it open; stop that one, or give this one a folder of its own")
+		err = ErrLocked
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock the store in %s: %w", dir, err), file.Close())

@@ -28,6 +28,8 @@ var (
 	ErrNewer = errors.New("written by a newer controller; upgrade this one")
 	// ErrOtherAuthority says that the fleet in this store has another authority.
 	ErrOtherAuthority = errors.New("the fleet in this store has another authority")
+	// ErrLocked says that another process has the embedded store open.
+	ErrLocked = errors.New("another controller has it open; stop that one, or give this one a folder of its own")
 	// ErrInvalid is about a record that may not be stored as it is.
 	ErrInvalid = errors.New("invalid record")
 	// ErrTokenInvalid says that there is no such token, or that this is not its secret; which of them is not told.

@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"io"
 	"math/big"
 	"net"
 	"net/url"
@@ -164,6 +165,9 @@ func TestUser(t *testing.T) {
 	se := session(t, s, "c1")
 	if err := se.Connect(ctx, store.Connection{Node: "a"}); err != nil {
 		t.Error(err)
+	}
+	if err := s.Snapshot(ctx, io.Discard); err == nil || !strings.Contains(err.Error(), "etcdctl --user root snapshot save") {
+		t.Errorf("a copy of the cluster by who may use the prefix only: %v", err)
 	}
 
 	elsewhere := config

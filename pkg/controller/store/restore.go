@@ -31,75 +31,66 @@ const (
 // Backup is what Snapshot has written.
 type Backup struct {
 	Content io.Reader
-	// Prefix is where the store's keys are in it; "" = /ktrdr/.
+	// Prefix is where the store's keys are in it; "" = those of the only fleet in it.
 	Prefix string
 }
 
 // Restore fills an empty store with the records of a backup, and returns how many. It moves a
 // store between embedded and external as well. What was leased stays out: it says what ran
-// then. So do join tokens: one that was used since would be good again. A store that holds anything is refused (ErrExists), but one in which a restore was
-// interrupted, which can't be opened otherwise, is begun anew.
+// then. So do join tokens: one that was used since would be good again. A store that holds
+// anything is refused (ErrExists), but one in which a restore was interrupted, which can't be
+// opened otherwise, is begun anew.
 func Restore(ctx context.Context, config Config, backup Backup) (int, error) {
 	if err := config.Validate(); err != nil {
 		return 0, err
 	}
-	dir, err := os.MkdirTemp("", "ktrdr-restore-") // mode 0700
+	records, err := backup.records(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("restore the store: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "db")
-	if err := unpack(path, backup.Content); err != nil {
-		return 0, fmt.Errorf("restore the store: %w", err)
-	}
-	if backup.Prefix == "" {
-		backup.Prefix = defaultPrefix
-	}
-	records, err := readBackup(ctx, path, backup.Prefix)
-	if err != nil {
-		return 0, fmt.Errorf("restore the store: %w", err)
+		return 0, fmt.Errorf("restore the store: read the backup: %w", err)
 	}
 	s, err := newStore(ctx, config)
 	if err != nil {
 		return 0, err
 	}
-	err = errors.Join(s.fill(ctx, records), s.Close())
-	if err != nil {
-		return 0, fmt.Errorf("restore the store: %w", err)
+	if err := s.claim(ctx); err != nil {
+		return 0, fmt.Errorf("restore the store: %w", errors.Join(err, s.Close()))
+	}
+	if err := errors.Join(s.fill(ctx, records), s.Close()); err != nil {
+		return 0, fmt.Errorf("restore the store: %w\nWhat was written is no store yet: restore again", err)
 	}
 	return len(records), nil
 }
 
-// unpack writes the data base of a snapshot to a file after looking at its checksum, the last
-// 32 bytes.
+// records reads them out of a copy of the data base in a folder of its own.
+func (b Backup) records(ctx context.Context) (map[string][]byte, error) {
+	dir, err := os.MkdirTemp("", "ktrdr-restore-") // mode 0700
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "db")
+	if err := unpack(path, b.Content); err != nil {
+		return nil, err
+	}
+	return readBackup(ctx, path, b.Prefix)
+}
+
+// unpack writes the data base of a snapshot to a file after looking at its checksum.
 func unpack(path string, content io.Reader) error {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	size, err := io.Copy(file, content)
-	if err != nil {
-		return fmt.Errorf("read the backup: %w", err)
+	check := NewCheck(file)
+	if _, err := io.Copy(check, content); err != nil {
+		return err
 	}
-	const page = 512 // data bases are a multiple of it
-	if size%page != sha256.Size {
-		return fmt.Errorf("read the backup: %d bytes: it is cut, or no snapshot of etcd", size)
+	if err := check.Whole(); err != nil {
+		return err
 	}
-	size -= sha256.Size
-	want := make([]byte, sha256.Size)
-	if _, err := file.ReadAt(want, size); err != nil {
-		return fmt.Errorf("read the backup: %w", err)
-	}
-	sum := sha256.New()
-	if _, err := io.Copy(sum, io.NewSectionReader(file, 0, size)); err != nil {
-		return fmt.Errorf("read the backup: %w", err)
-	}
-	if !bytes.Equal(sum.Sum(nil), want) {
-		return errors.New("read the backup: its checksum is wrong: it is damaged")
-	}
-	if err := file.Truncate(size); err != nil {
-		return fmt.Errorf("read the backup: %w", err)
+	if err := file.Truncate(check.Size() - sha256.Size); err != nil {
+		return err
 	}
 	return file.Close()
 }
@@ -110,16 +101,22 @@ func readBackup(ctx context.Context, path, prefix string) (map[string][]byte, er
 	defer file.Close()
 	kv := mvcc.NewStore(zap.NewNop(), file, &lease.FakeLessor{}, mvcc.StoreConfig{})
 	defer kv.Close()
+	if prefix == "" {
+		var err error
+		if prefix, err = onlyFleet(ctx, kv); err != nil {
+			return nil, err
+		}
+	}
 	all, err := kv.Range(ctx, []byte(prefix), []byte(rangeEnd(prefix)), mvcc.RangeOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("read the backup: %w", err)
+		return nil, err
 	}
 	records := map[string][]byte{}
 	for _, each := range all.KVs {
 		key := string(each.Key[len(prefix):])
 		if key == schemaKey {
 			if err := knownFormat(each); err != nil {
-				return nil, fmt.Errorf("read the backup: %w", err)
+				return nil, err
 			}
 			continue
 		}
@@ -128,16 +125,42 @@ func readBackup(ctx context.Context, path, prefix string) (map[string][]byte, er
 		}
 	}
 	if len(records) == 0 {
-		return nil, fmt.Errorf("read the backup: no record under %s: %w", prefix, ErrNotFound)
+		return nil, fmt.Errorf("no record under %s: %w", prefix, ErrNotFound)
 	}
 	return records, nil
 }
 
-// fill writes records into an empty store.
-func (s *Store) fill(ctx context.Context, records map[string][]byte) error {
-	if err := s.claim(ctx); err != nil {
-		return err
+// onlyFleet finds the prefix of the store in a copy of a cluster, in which there may be more.
+func onlyFleet(ctx context.Context, kv mvcc.ReadView) (string, error) {
+	var found []string
+	for from := []byte{0}; ; {
+		page, err := kv.Range(ctx, from, []byte{}, mvcc.RangeOptions{Limit: pageKeys}) // an empty end: to the last one
+		if err != nil {
+			return "", err
+		}
+		for _, each := range page.KVs {
+			from = append(bytes.Clone(each.Key), 0)
+			prefix, ok := strings.CutSuffix(string(each.Key), "/"+schemaKey)
+			_, err := strconv.Atoi(string(each.Value))
+			if ok && (err == nil || string(each.Value) == restoring) {
+				found = append(found, prefix+"/")
+			}
+		}
+		if len(page.KVs) < pageKeys {
+			break
+		}
 	}
+	switch len(found) {
+	case 0:
+		return "", fmt.Errorf("a fleet in it: %w", ErrNotFound)
+	case 1:
+		return found[0], nil
+	}
+	return "", fmt.Errorf("%d fleets are in it: say which with --prefix: %s", len(found), strings.Join(found, ", "))
+}
+
+// fill writes records into a store that claim has emptied.
+func (s *Store) fill(ctx context.Context, records map[string][]byte) error {
 	var batch []clientv3.Op
 	size := 0
 	flush := func() error {
@@ -160,28 +183,25 @@ func (s *Store) fill(ctx context.Context, records map[string][]byte) error {
 	return flush()
 }
 
-// claim makes sure that the store is empty, or what an interrupted restore has left.
+// claim makes sure that the store is empty, or what an interrupted restore has left. The
+// format alone, as a controller that was only looked at leaves it, is nothing.
 func (s *Store) claim(ctx context.Context) error {
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	schema := s.prefix + schemaKey
-	there, err := s.client.Get(call, s.prefix, clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
-	if err != nil {
-		return classify(ctx, err)
+	before, after := clientv3.WithRange(schema), clientv3.WithRange(rangeEnd(s.prefix))
+	mark := clientv3.OpPut(schema, restoring)
+	claimed, err := s.client.Txn(call).If(absent(s.prefix).WithRange(schema), absent(schema+"\x00").WithRange(rangeEnd(s.prefix))).
+		Then(mark).Commit()
+	if err == nil && !claimed.Succeeded {
+		claimed, err = s.client.Txn(call).If(clientv3.Compare(clientv3.Value(schema), "=", restoring)).
+			Then(clientv3.OpDelete(s.prefix, before), clientv3.OpDelete(schema+"\x00", after), mark).Commit()
 	}
-	free := absent(schema)
-	if len(there.Kvs) > 0 {
-		free = clientv3.Compare(clientv3.Value(schema), "=", restoring)
-	}
-	claimed, err := s.client.Txn(call).If(free).Then(
-		clientv3.OpDelete(s.prefix, clientv3.WithRange(schema)),
-		clientv3.OpDelete(schema+"\x00", clientv3.WithRange(rangeEnd(s.prefix))),
-		clientv3.OpPut(schema, restoring)).Commit()
 	switch {
 	case err != nil:
 		return classify(ctx, err)
 	case !claimed.Succeeded:
-		return fmt.Errorf("there are records under %s: give an empty folder or prefix: %w", s.prefix, ErrExists)
+		return fmt.Errorf("records under %s: %w", s.prefix, ErrExists)
 	}
 	return nil
 }
@@ -191,7 +211,7 @@ func knownFormat(kv *mvccpb.KeyValue) error {
 	version, err := strconv.Atoi(string(kv.Value))
 	switch {
 	case string(kv.Value) == restoring:
-		return errors.New("a restore into this store did not end; restore again")
+		return errors.New("a restore into this store did not end: restore again, with ktrdr-controller restore")
 	case err != nil:
 		return fmt.Errorf("%s: %q is no number: the prefix belongs to something else", kv.Key, kv.Value)
 	case version > schemaVersion:
