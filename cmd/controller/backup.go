@@ -103,15 +103,19 @@ func report(r *controller.Restored) string {
 		fmt.Fprintf(&out, "; the newest entry of the audit trail is of %s", r.Newest.Format(time.RFC3339))
 	}
 	out.WriteString(".\nJoin tokens are left out: make new ones. What was changed after the backup is not there: remove again which nodes and operators were removed since.\n")
+	if r.Head != "" {
+		out.WriteString("A node that runs something newer than the accepted revision goes back to it, unless the newer one is pushed before it connects (docs/operations.md).\n")
+	}
 	for _, missing := range r.Missing {
 		fmt.Fprintf(&out, "MISSING: %s.\n", missing)
 	}
 	if r.Remote != "" && r.Head != "" {
 		fmt.Fprintf(&out, "The branch of %s has to have the accepted revision.\n", r.Remote)
 	}
+	start := "Start the controller"
 	if len(r.Missing) > 0 {
-		out.WriteString("The controller does not start before that is there. ")
+		start = "The controller does not start before that is there. Then start it"
 	}
-	out.WriteString("Then start the controller, and none on another store of this fleet: nodes come back by themselves, with the certificates that they have.\n")
+	out.WriteString(start + ", and none on another store of this fleet: nodes come back by themselves, with the certificates that they have.\n")
 	return out.String()
 }

@@ -38,7 +38,7 @@ func TestDamagedStore(t *testing.T) {
 	must(t, os.MkdirAll(snap, 0o700))
 	must(t, os.WriteFile(filepath.Join(snap, "db"), bytes.Repeat([]byte("damaged "), 4096), 0o600))
 	out, err := s.command("init", "--config", config).CombinedOutput()
-	if err == nil || strings.Contains(string(out), "goroutine") || !strings.Contains(string(out), "restore the whole state folder from a backup") {
+	if err == nil || strings.Contains(string(out), "goroutine") || !strings.Contains(string(out), "ktrdr-controller restore --from BACKUP") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -54,7 +54,7 @@ func gaveUp(message string, fields []zapcore.Field) error {
 	if errors.Is(err, syscall.ENOSPC) {
 		return fmt.Errorf("%w: make room on the disk; etcd takes %d MiB at once", err, walBytes>>20)
 	}
-	return fmt.Errorf("%w: if a file is damaged, restore the whole state folder from a backup", err)
+	return fmt.Errorf("%w: if a file is damaged, move the folder of the store away and restore it: ktrdr-controller restore --from BACKUP", err)
 }
 
 // startEtcd starts etcd, or says why it gave up. What is left of it then ends with the process.
