@@ -165,7 +165,7 @@ func (c *Controller) giveBackup(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// patient gives each write the time that it may stall.
+// patient gives each write the time that it may stall, and all of them no end.
 type patient struct {
 	to      io.Writer
 	control *http.ResponseController

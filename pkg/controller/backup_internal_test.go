@@ -1,9 +1,12 @@
 package controller
 
 import (
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"testing"
 	"time"
 )
@@ -30,9 +33,41 @@ func TestStalledBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	select {
-	case <-ended:
+	case err := <-ended:
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error(err)
+		}
 	case <-time.After(30 * time.Second):
 		_ = conn.Close()
 		t.Error("it waits for ever")
+	}
+}
+
+// TestLongBackup goes on for longer than the server gives to other requests.
+func TestLongBackup(t *testing.T) {
+	const limit = 100 * time.Millisecond
+	ended := make(chan error, 1)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		to, err := &patient{to: w, control: http.NewResponseController(w), stall: time.Minute}, error(nil)
+		for end := time.Now().Add(5 * limit); err == nil && time.Now().Before(end); {
+			if _, err = to.Write(make([]byte, 1<<10)); err == nil {
+				err = r.Context().Err()
+			}
+		}
+		ended <- err
+	}))
+	server.Config.ReadHeaderTimeout, server.Config.ReadTimeout, server.Config.WriteTimeout = limit/2, limit, limit
+	server.Start()
+	defer server.Close()
+	answer, err := server.Client().Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"ktrdr.io/fleet/pkg/controller/store"
 )
@@ -70,8 +72,17 @@ func (broken) Write([]byte) (int, error) { return 0, errBroken }
 func TestSnapshotToNowhere(t *testing.T) {
 	for name, s := range map[string]*store.Store{"embedded": openEmbedded(t, t.TempDir()), "external": open(t)} {
 		filled(t, s)
-		if err := s.Snapshot(t.Context(), broken{}); !errors.Is(err, errBroken) {
-			t.Errorf("%s: %v", name, err)
+		const times = 20
+		before := runtime.NumGoroutine()
+		for range times {
+			if err := s.Snapshot(t.Context(), broken{}); !errors.Is(err, errBroken) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before+times/2; time.Sleep(time.Millisecond) { //nolint:forbidigo // between two looks
+			if time.Now().After(end) {
+				t.Fatalf("%s: %d goroutines, before it were %d", name, runtime.NumGoroutine(), before)
+			}
 		}
 		put(t, s, "after")
 	}
