@@ -193,7 +193,7 @@ func TestInterruptedRestore(t *testing.T) {
 	s.refuses("restore again", "run")
 	s.refuses("restore again", "backup", "--out", filepath.Join(t.TempDir(), "backup"))
 	s.restore(file)
-	s.refuses("Name another etcd.external.prefix", "restore", "--from", file)
+	s.refuses("etcdctl del --prefix /mine/", "restore", "--from", file)
 	s.start()
 	got, err := s.access.ListOperators(t.Context(), &ktrdrv1.ListOperatorsRequest{})
 	must(t, err)

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,12 +63,10 @@ func (c *Config) storeName() string {
 	if s.External == nil {
 		return "the embedded store in " + s.Embedded.Dir
 	}
-	prefix := s.External.Prefix
-	if prefix == "" {
-		prefix = "/ktrdr/"
-	}
-	return fmt.Sprintf("the store under %s of etcd at %s", prefix, strings.Join(s.External.Endpoints, ", "))
+	return fmt.Sprintf("the store under %s of etcd at %s", prefixOf(s.External), strings.Join(s.External.Endpoints, ", "))
 }
+
+func prefixOf(e *store.External) string { return cmp.Or(e.Prefix, store.DefaultPrefix) }
 
 func (c *Config) backupEmbedded(ctx context.Context, w io.Writer) error {
 	err := c.askForBackup(ctx, w)

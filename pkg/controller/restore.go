@@ -62,7 +62,7 @@ func Restore(ctx context.Context, cfg Config, from From) (Restored, error) {
 func (c *Config) makeRoom() string {
 	s := c.store()
 	if s.External != nil {
-		return "A restore adds nothing to a store that is in use. Name another etcd.external.prefix, or, when nobody needs what is there, stop all controllers and remove it with etcdctl del --prefix"
+		return "A restore adds nothing to a store that is in use. Name another etcd.external.prefix, or, when nobody needs what is there, stop all controllers on it and: etcdctl del --prefix " + prefixOf(s.External)
 	}
 	return fmt.Sprintf("A restore adds nothing to a store that is in use. To put the backup in its place: mv %s %s.old, and restore again", s.Embedded.Dir, s.Embedded.Dir)
 }

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// defaultPrefix is where all keys are, the schema's included.
-	defaultPrefix = "/ktrdr/"
+	// DefaultPrefix is where all keys are, the schema's included.
+	DefaultPrefix = "/ktrdr/"
 	// defaultQuota is what etcd itself takes when nothing is configured.
 	defaultQuota = 2 << 30
 	// defaultLease is how long a controller that died stays registered, and how long
@@ -104,7 +104,7 @@ func (e *External) validate() error {
 		problems = append(problems, errors.New("store.external: username and passwordFile belong together"))
 	}
 	if e.Prefix != "" && (!strings.HasPrefix(e.Prefix, "/") || !strings.HasSuffix(e.Prefix, "/") || e.Prefix == "/") {
-		problems = append(problems, fmt.Errorf("store.external.prefix: %q: begin and end it with a slash, as %s", e.Prefix, defaultPrefix))
+		problems = append(problems, fmt.Errorf("store.external.prefix: %q: begin and end it with a slash, as %s", e.Prefix, DefaultPrefix))
 	}
 	return errors.Join(problems...)
 }
@@ -129,7 +129,7 @@ func validateEndpoint(endpoint string) error {
 
 func (e *External) prefix() string {
 	if e.Prefix == "" {
-		return defaultPrefix
+		return DefaultPrefix
 	}
 	return e.Prefix
 }

@@ -60,7 +60,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 
 // newStore connects and looks at nothing yet.
 func newStore(ctx context.Context, config Config) (*Store, error) {
-	s := &Store{log: config.Logger, prefix: defaultPrefix, lease: config.Lease}
+	s := &Store{log: config.Logger, prefix: DefaultPrefix, lease: config.Lease}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
