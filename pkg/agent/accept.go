@@ -56,7 +56,7 @@ func (a *Agent) accept(ctx context.Context, d *api.Desired, rev source.Revision)
 	}
 	if refs := a.secretRefs(a.withNeeded(d)); len(refs) > 0 {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-		a.secretsLooked(a.secrets.Refresh(ctx, refs))
+		a.secretsLooked(refs, a.secrets.Refresh(ctx, refs))
 		cancel()
 	}
 	a.setDesired(ctx, d, rev.Time)

@@ -239,6 +239,7 @@ func (a *Agent) resume() {
 	for folder, digest := range a.folders.Folders() {
 		a.cache.SetFolder(folder, digest)
 	}
+	a.secrets.Recall(a.store.Generations())
 	a.resumeKept()
 	for stack, hold := range a.store.Holds() {
 		a.cache.SetHold(stack, &hold)

@@ -131,7 +131,7 @@ type secretFeed struct {
 	every   time.Duration
 	bell    chan struct{}
 	// looked gets the result of each look.
-	looked func(error)
+	looked func(refs []string, err error)
 }
 
 func (f *secretFeed) run(ctx context.Context) error {
@@ -140,7 +140,7 @@ func (f *secretFeed) run(ctx context.Context) error {
 		if refs := f.wanted(); len(refs) > 0 {
 			before := f.digests()
 			err := f.refresh(ctx, refs)
-			f.looked(err)
+			f.looked(refs, err)
 			if err != nil && ctx.Err() == nil {
 				wait = min(wait, 5*time.Second)
 			}

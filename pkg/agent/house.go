@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,9 +46,23 @@ func (a *Agent) tidy(ctx context.Context) {
 	if err := a.store.DropKept(func(key string) bool { return keeps(d, key) }); err != nil {
 		a.log.WarnContext(ctx, "old kept secrets stay in memory", "err", err)
 	}
+	if err := a.store.DropGenerations(a.remembersGeneration(d)); err != nil {
+		a.log.WarnContext(ctx, "old generations of secrets stay in memory", "err", err)
+	}
 	a.cache.DropKept(func(key string) bool { return keeps(d, key) })
 	if err := a.files.Prune(boundFiles(obs, a.withNeeded(d))); err != nil {
 		a.log.WarnContext(ctx, "old copies of repository files stay on disk", "err", err)
+	}
+}
+
+// generationsFor is how long the generation of a reference that nobody uses is remembered:
+// a stack that comes back counts on.
+const generationsFor = 90 * 24 * time.Hour
+
+func (a *Agent) remembersGeneration(d *api.Desired) func(ref string, newest api.SecretGeneration) bool {
+	used := a.secretRefs(a.withNeeded(d))
+	return func(ref string, newest api.SecretGeneration) bool {
+		return slices.Contains(used, ref) || time.Since(newest.Since) < generationsFor
 	}
 }
 

@@ -14,8 +14,12 @@ const (
 	conditionToken   = "secrets-token"
 )
 
-// secretsLooked takes the result of a look at the providers over into the node's conditions.
-func (a *Agent) secretsLooked(err error) {
+// secretsLooked takes the result of a look at the providers for refs over into the node's
+// conditions, and remembers which generations there are by now.
+func (a *Agent) secretsLooked(refs []string, err error) {
+	if failed := a.store.SetGenerations(a.secrets.Generations(refs)); failed != nil {
+		a.log.Warn("generations of secrets are not on disk; a restart counts from the ones before", "err", failed)
+	}
 	a.report.SetNodeCondition(conditionSecrets, staleSecrets(err))
 	for _, p := range a.secrets.Providers() {
 		a.report.SetNodeCondition(conditionToken+"-"+p.Name, expiringToken(p, time.Now()))

@@ -6,8 +6,8 @@ import "time"
 // generation only where something deviates: a status holds many of them.
 type StackSecret struct {
 	Reference string `json:"reference"`
-	// Generation of the value in force: distinct values since the agent started, from 1. 0 is
-	// a value from before that start, or none.
+	// Generation of the value in force: distinct values that the node has seen, from 1. 0 is
+	// a value that it does not remember, or none.
 	Generation uint64 `json:"generation"`
 	// Wanted is the newest generation, where an earlier value is still in force.
 	Wanted uint64 `json:"wantedGeneration,omitzero"`

@@ -27,6 +27,16 @@ type Kept struct {
 	Since time.Time `json:"since,omitzero"`
 }
 
+// SecretGeneration is one of the distinct values that a reference had on a node.
+type SecretGeneration struct {
+	// Number counts them, from 1.
+	Number uint64 `json:"number"`
+	// Digest is keyed, as those of Kept.
+	Digest string `json:"digest"`
+	// Since is when it was first resolved as the present one.
+	Since time.Time `json:"since"`
+}
+
 // KeptKey names a Kept in Observed.Kept: the secret ref of a container of a project.
 func KeptKey(project, container, ref string) string { return project + "/" + container + "/" + ref }
 

@@ -38,8 +38,8 @@ type SecretStatus struct {
 	// Provider resolves it; empty when the configuration names none for its scheme.
 	Provider string      `json:"provider,omitzero"`
 	Phase    SecretPhase `json:"phase"`
-	// Generation counts the distinct values since the agent started, from 1; 0 while there
-	// is none.
+	// Generation counts the distinct values that the node has seen, from 1; 0 while there is
+	// none at hand.
 	Generation uint64 `json:"generation"`
 	// ConfirmedAt is when the value was last read, ChangedAt when it was first read as it is.
 	ConfirmedAt time.Time `json:"confirmedAt,omitzero"`

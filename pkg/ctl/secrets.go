@@ -22,8 +22,8 @@ func (s *session) secretsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "secrets",
 		Short: "Which secrets are used by whom, and how their providers are doing",
-		Long: "Lists the secret references of the desired state with their state, the number of their values\n" +
-			"since the agent started, when they were last confirmed, and who uses them. Never a value.\n" +
+		Long: "Lists the secret references of the desired state with their state, the number of values that the\n" +
+			"node has seen, when they were last confirmed, and who uses them. Never a value.\n" +
 			"A single agent tells it on its Unix socket only. The exit code is 2 when one is not ok.",
 		Example: `ktrdrctl secrets
 ktrdrctl secrets --node b -o json`,

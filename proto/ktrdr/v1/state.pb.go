@@ -574,7 +574,7 @@ type StackReference struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The reference.
 	Reference string `protobuf:"bytes,1,opt,name=reference,proto3" json:"reference,omitempty"`
-	// Distinct values since the agent started, up to the one in force.
+	// Distinct values that the node has seen, up to the one in force.
 	Generation uint64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	// The newest one, where an earlier value is in force.
 	WantedGeneration uint64 `protobuf:"varint,3,opt,name=wanted_generation,json=wantedGeneration,proto3" json:"wanted_generation,omitempty"`

@@ -52,11 +52,7 @@ func (s *Store) Restore(ref, text string) {
 	digest := s.digest(ref, value)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.entries[ref]
-	if e == nil {
-		e = &entry{}
-		s.entries[ref] = e
-	}
+	e := s.entryOf(ref)
 	if e.digest != digest {
 		e.keep(digest, value)
 		s.redactor = newRedactor(s.entries, s.earlier)
@@ -72,20 +68,14 @@ func (e *entry) keep(digest string, value Value) {
 
 // renew makes an answer the present value. s.mu is held.
 func (s *Store) renew(ref string, e *entry, result Result, now time.Time) {
-	first, replaced := e.resolvedAt.IsZero(), ""
-	if first || !e.value.Equal(result.Value) {
-		e.generation++
-		e.changedAt = now
-		if !first {
-			replaced, e.previous = e.digest, e.value
-			e.keep(replaced, e.value)
-		}
+	replaced := ""
+	if !e.resolvedAt.IsZero() && !e.value.Equal(result.Value) {
+		replaced, e.previous = e.digest, e.value
+		e.keep(replaced, e.value)
 	}
 	e.value, e.version, e.resolvedAt, e.err = result.Value, result.Version, now, nil
 	e.digest = s.digest(ref, result.Value)
-	if e.generations[e.digest].number != e.generation {
-		e.noteGeneration()
-	}
+	e.count(now)
 	maps.DeleteFunc(e.earlier, func(digest string, _ Value) bool {
 		return digest == e.digest || digest != replaced && !s.needed(ref, digest)
 	})

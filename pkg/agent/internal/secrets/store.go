@@ -37,9 +37,10 @@ type State struct {
 	Version string
 	// ResolvedAt is when the value was last confirmed; zero when missing.
 	ResolvedAt time.Time
-	// Generation counts the distinct values since the store was made, from 1; 0 when missing.
+	// Generation counts the distinct values that the node has seen, from 1; 0 when missing.
 	Generation uint64
-	// ChangedAt is when the present value was first resolved; zero when missing.
+	// ChangedAt is when the present value was first resolved, maybe by an agent before this
+	// one; zero when missing.
 	ChangedAt time.Time
 	// Age is the time since ResolvedAt, 0 when missing.
 	Age time.Duration
@@ -61,6 +62,8 @@ type Store struct {
 	flight   *flight
 	redactor *redactor
 	earlier  []Value
+	// past are generations from before the agent started, of references without an entry.
+	past map[string][]api.SecretGeneration
 }
 
 type entry struct {
@@ -77,7 +80,7 @@ type entry struct {
 	// that was replaced, by digest.
 	earlier map[string]Value
 	// generations of values by digest.
-	generations map[string]generation
+	generations map[string]api.SecretGeneration
 }
 
 // New makes an empty store. key is the node's own key of the digests, 32 bytes.
@@ -169,11 +172,11 @@ func (s *Store) Redact(text string) string {
 }
 
 func (e *entry) state(ref string) State {
-	state := State{Ref: ref, Phase: Fresh, Version: e.version, ResolvedAt: e.resolvedAt, Generation: e.generation, ChangedAt: e.changedAt}
+	state := State{Ref: ref, Phase: Fresh, Version: e.version, ResolvedAt: e.resolvedAt, ChangedAt: e.changedAt}
 	if e.resolvedAt.IsZero() {
 		state.Phase, state.Reason = Missing, api.ReasonSecretMissing
 	} else {
-		state.Age = time.Since(e.resolvedAt)
+		state.Age, state.Generation = time.Since(e.resolvedAt), e.generation
 	}
 	if e.err == nil {
 		return state
@@ -223,11 +226,7 @@ func (s *Store) resolve(ctx context.Context, refs []string) error {
 
 // take stores the answer to one reference; an error leaves the value as it was.
 func (s *Store) take(ref string, results map[string]Result, err error, now time.Time) error {
-	e := s.entries[ref]
-	if e == nil {
-		e = &entry{}
-		s.entries[ref] = e
-	}
+	e := s.entryOf(ref)
 	result, answered := results[ref]
 	switch {
 	case answered && result.Err != nil:

@@ -168,7 +168,7 @@ func (s *Store) decode() {
 	s.adoptions, s.jobs = map[string]Adoption{}, map[string]string{}
 	s.holds, s.hooks, s.runs = map[string]api.Hold{}, map[string]bool{}, map[string]time.Time{}
 	s.rollouts, s.pulls = map[string]*api.Rollout{}, map[string]time.Time{}
-	s.kept = map[string]api.Kept{}
+	s.kept, s.generations = map[string]api.Kept{}, map[string][]api.SecretGeneration{}
 	unread := 0
 	for name, r := range s.disk.records {
 		at, ok := parseEntry(name)
@@ -208,6 +208,8 @@ func (s *Store) decodeOne(at entry, content []byte) error {
 		return err
 	case inKept:
 		return into(s.kept, at.key, content)
+	case inGenerations:
+		return into(s.generations, at.key, content)
 	case inNode:
 		switch at.key {
 		case keyNode:
@@ -246,7 +248,8 @@ func (s *Store) loadNodeKey() error {
 		key = make([]byte, nodeKeySize)
 		_, _ = rand.Read(key) // never fails (crypto/rand)
 		if len(s.disk.records) > 0 || s.healed != "" || len(copied) > 0 {
-			s.healed = strings.TrimSpace(s.healed + " The node's key is lost: containers that use secrets will be recreated once.")
+			s.healed = strings.TrimSpace(s.healed + " The node's key is lost: containers that use secrets will be recreated once, " +
+				"and the generation of each secret counts one more, whether its value is another or not.")
 		}
 	}
 	s.nodeKey = func() []byte { return key }
@@ -292,6 +295,6 @@ func (r records) summary() string {
 			count[at.section]++
 		}
 	}
-	return fmt.Sprintf("%d adoptions, %d jobs, %d holds, %d pending hooks, %d seen runs, %d rollouts, %d pulls, %d kept secrets, %d of the node's own entries",
-		count[inAdoptions], count[inJobs], count[inHolds], count[inHooks], count[inRuns], count[inRollouts], count[inPulls], count[inKept], count[inNode])
+	return fmt.Sprintf("%d adoptions, %d jobs, %d holds, %d pending hooks, %d seen runs, %d rollouts, %d pulls, %d kept secrets, %d generations of secrets, %d of the node's own entries",
+		count[inAdoptions], count[inJobs], count[inHolds], count[inHooks], count[inRuns], count[inRollouts], count[inPulls], count[inKept], count[inGenerations], count[inNode])
 }

@@ -42,6 +42,8 @@ type Store struct {
 	rollouts  map[string]*api.Rollout
 	pulls     map[string]time.Time
 	kept      map[string]api.Kept
+	// generations are by reference, oldest first.
+	generations map[string][]api.SecretGeneration
 	// nodeKey sits behind a func so that printing a Store by accident does not show it.
 	nodeKey  func() []byte
 	lastGood []byte
@@ -53,15 +55,16 @@ type Store struct {
 
 // Sections of the file.
 const (
-	inAdoptions = "adoptions"
-	inJobs      = "jobs"
-	inHolds     = "holds"
-	inHooks     = "hooks"
-	inRuns      = "runs"
-	inRollouts  = "rollouts"
-	inPulls     = "pulls"
-	inKept      = "kept"
-	inNode      = "node"
+	inAdoptions   = "adoptions"
+	inJobs        = "jobs"
+	inHolds       = "holds"
+	inHooks       = "hooks"
+	inRuns        = "runs"
+	inRollouts    = "rollouts"
+	inPulls       = "pulls"
+	inKept        = "kept"
+	inGenerations = "generations"
+	inNode        = "node"
 
 	keyNode     = "key"
 	keyLastGood = "last-good"
