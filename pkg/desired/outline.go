@@ -17,24 +17,6 @@ type Outline struct {
 	Stacks map[string]api.StackFile
 }
 
-// ReadFleet reads fleet.yaml alone, as ReadOutline does.
-func ReadFleet(ctx context.Context, root string) (*api.FleetFile, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("read fleet: %w", err)
-	}
-	t, err := openRepository(root)
-	if err != nil {
-		return nil, err
-	}
-	defer t.close() //nolint:errcheck // a folder that was only read
-	r := &report{}
-	f, ok := t.readFleet(r)
-	if !ok {
-		return nil, &Error{Problems: sorted(r.problems)}
-	}
-	return &f.FleetFile, nil
-}
-
 // ReadOutline reads fleet.yaml and the files of all nodes and stacks. The error is *Error when fleet.yaml
 // can't be decoded. It does not validate what it reads. Safe for concurrent use.
 func ReadOutline(ctx context.Context, root string) (*Outline, error) {

@@ -26,7 +26,12 @@ type manifest struct {
 	entries []entry
 	bytes   int64
 	newest  time.Time
+	// buffer is one for all files.
+	buffer []byte
 }
+
+// copyBuffer in bytes.
+const copyBuffer = 32 << 10
 
 // normalMode is the mode that a tree has on disk. Files are readable for all because they get mounted into
 // containers whose users differ from ours; of the origin's bits only the owner's x counts, as in git.
@@ -82,7 +87,10 @@ func (m *manifest) file(name string, mode fs.FileMode, r io.Reader) error {
 		sink = f
 	}
 	left := m.limits.MaxBytes - m.bytes
-	n, err := io.Copy(io.MultiWriter(sum, sink), io.LimitReader(r, left+1))
+	if m.buffer == nil {
+		m.buffer = make([]byte, copyBuffer)
+	}
+	n, err := io.CopyBuffer(io.MultiWriter(sum, sink), io.LimitReader(r, left+1), m.buffer)
 	if err != nil {
 		return err
 	}

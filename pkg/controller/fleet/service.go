@@ -53,7 +53,6 @@ type Service struct {
 	cfg Config
 
 	mu       sync.Mutex
-	outlines map[string]*desired.Outline
 	uploads  chan struct{}
 	planning chan struct{}
 	inUse    map[string]int
@@ -62,7 +61,7 @@ type Service struct {
 // New makes a service.
 func New(cfg Config) *Service {
 	cfg.UploadLimit = cmp.Or(cfg.UploadLimit, uploadLimit)
-	return &Service{cfg: cfg, outlines: map[string]*desired.Outline{}, uploads: make(chan struct{}, maxUploads), planning: make(chan struct{}, maxTreePlans), inUse: map[string]int{}}
+	return &Service{cfg: cfg, uploads: make(chan struct{}, maxUploads), planning: make(chan struct{}, maxTreePlans), inUse: map[string]int{}}
 }
 
 // GetFleet returns the state of all nodes, or of some.

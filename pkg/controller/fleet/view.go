@@ -41,37 +41,14 @@ func (s *Service) view(ctx context.Context) (*view, error) {
 	return v, nil
 }
 
-// outline reads what a revision says about its nodes, once.
+// outline is what a revision says about its nodes.
 func (s *Service) outline(ctx context.Context, revision string) (*desired.Outline, error) {
-	s.mu.Lock()
-	known := s.outlines[revision]
-	s.mu.Unlock()
-	if known != nil {
-		return known, nil
-	}
 	tree, err := s.cfg.Shelf.Tree(ctx, revision)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := tree.Dir(ctx)
-	if err != nil {
-		return nil, err
-	}
-	outline, err := desired.ReadOutline(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.outlines) >= maxOutlines {
-		clear(s.outlines)
-	}
-	s.outlines[revision] = outline
-	return outline, nil
+	return tree.Outline(ctx)
 }
-
-// maxOutlines bounds the cache.
-const maxOutlines = 8
 
 // names are the nodes that the head has and those that are known otherwise, sorted.
 func (v *view) names(nodes []hub.Node) []string {

@@ -32,12 +32,12 @@ type Tree struct {
 	opening sync.Mutex
 	slicer  *desired.Slicer // nil until then
 
-	mu    sync.Mutex
-	cuts  map[string]*Cut
-	files map[desired.File]*file // of the cuts that are made here
-	kept  map[string][]byte
-	bytes int
-	spec  *api.RolloutSpec
+	mu      sync.Mutex
+	cuts    map[string]*Cut
+	files   map[desired.File]*file // of the cuts that are made here
+	kept    map[string][]byte
+	bytes   int
+	outline *desired.Outline
 }
 
 // Open prepares a tree for slicing. The caller closes it; cuts of it can't be read then.
@@ -57,7 +57,7 @@ func newTree(at source.Tree) *Tree {
 
 // detached is a tree with all that was made of t, small files included, without its folder.
 func (t *Tree) detached(ctx context.Context) (*Tree, error) {
-	if _, err := t.Rollout(ctx); err != nil {
+	if _, err := t.Outline(ctx); err != nil {
 		return nil, err
 	}
 	t.mu.Lock()
@@ -78,7 +78,7 @@ func (t *Tree) detached(ctx context.Context) (*Tree, error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out.kept, out.bytes, out.spec = maps.Clone(t.kept), t.bytes, t.spec
+	out.kept, out.bytes, out.outline = maps.Clone(t.kept), t.bytes, t.outline
 	return out, nil
 }
 
@@ -128,29 +128,39 @@ func (t *Tree) release() {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.kept, t.bytes = map[string][]byte{}, 0
+	t.kept, t.bytes, t.outline = map[string][]byte{}, 0, nil
 }
 
-// Rollout is what fleet.yaml says about waves, read once.
+// Rollout is what fleet.yaml says about waves.
 func (t *Tree) Rollout(ctx context.Context) (api.RolloutSpec, error) {
+	outline, err := t.Outline(ctx)
+	if err != nil {
+		return api.RolloutSpec{}, err
+	}
+	return outline.Fleet.Spec.Rollout, nil
+}
+
+// Outline is what the revision says about its fleet without its Compose files, read once. It
+// is everybody's: not to be changed.
+func (t *Tree) Outline(ctx context.Context) (*desired.Outline, error) {
 	t.mu.Lock()
-	known := t.spec
+	known := t.outline
 	t.mu.Unlock()
 	if known != nil {
-		return *known, nil
+		return known, nil
 	}
 	dir, err := t.Dir(ctx)
 	if err != nil {
-		return api.RolloutSpec{}, err
+		return nil, err
 	}
-	file, err := desired.ReadFleet(ctx, dir)
+	outline, err := desired.ReadOutline(ctx, dir)
 	if err != nil {
-		return api.RolloutSpec{}, err
+		return nil, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.spec = &file.Spec.Rollout
-	return *t.spec, nil
+	t.outline = outline
+	return outline, nil
 }
 
 // Digests returns the digest of every node's slice. All cuts are made then.
