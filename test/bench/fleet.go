@@ -54,7 +54,12 @@ func fleet(ctx context.Context, b *bench) ([]row, error) {
 	if err := c.clone(ctx); err != nil {
 		return rows, err
 	}
-	connected, err := b.connected(ctx, c, swarm, alone)
+	floor, err := idleFloor(ctx)
+	if err != nil {
+		return rows, err
+	}
+	without := memoryFloor{alone: alone, stream: floor}
+	connected, err := b.connected(ctx, c, swarm, without)
 	rows = append(rows, connected...)
 	if err != nil {
 		return rows, err
@@ -64,7 +69,7 @@ func fleet(ctx context.Context, b *bench) ([]row, error) {
 		limit  time.Duration
 	}{{100, 250 * time.Millisecond}, {1000, 1500 * time.Millisecond}} {
 		b.say("fleet: %d agents", size.agents)
-		more, err := b.crowded(ctx, c, swarm, crowdSize{agents: size.agents, limit: size.limit, alone: alone})
+		more, err := b.crowded(ctx, c, swarm, crowdSize{agents: size.agents, limit: size.limit, without: without})
 		rows = append(rows, more...)
 		if err != nil {
 			return rows, err
@@ -75,9 +80,9 @@ func fleet(ctx context.Context, b *bench) ([]row, error) {
 
 // crowdSize is one measure of many agents.
 type crowdSize struct {
-	agents int
-	limit  time.Duration
-	alone  int64 // bytes of the controller without agents
+	agents  int
+	limit   time.Duration
+	without memoryFloor
 }
 
 // controllerStarts measures starts with embedded etcd; the last one runs on.
@@ -103,15 +108,6 @@ func under(limit, took time.Duration, measure string) row {
 	return row{measure: measure, ours: span(took), result: span(took), target: "<= " + span(limit), met: took <= limit}
 }
 
-// resident is the memory of a process in bytes.
-func resident(pid int) (int64, error) {
-	lines, err := kilobytes(pid, "status", "VmRSS:")
-	if err != nil {
-		return 0, err
-	}
-	return int64(lines["VmRSS:"]) << 10, nil
-}
-
 // clone makes the working copy.
 func (c *controller) clone(ctx context.Context) error {
 	if err := os.MkdirAll(c.repo, 0o755); err != nil { //nolint:gosec // a repository
@@ -124,41 +120,6 @@ func (c *controller) clone(ctx context.Context) error {
 		return fmt.Errorf("git setup: %w: %s", err, out)
 	}
 	return nil
-}
-
-// connected measures what agents cost that are connected and have nothing to do: no state
-// is wanted of them yet.
-func (b *bench) connected(ctx context.Context, c *controller, swarm string, alone int64) ([]row, error) {
-	const agents = 1000
-	b.say("fleet: %d agents without a state", agents)
-	w, err := c.gather(ctx, swarm, nodeNames(agents, "idle"))
-	if err != nil {
-		return nil, err
-	}
-	defer w.stop()
-	if err := pause(ctx, settling); err != nil {
-		return nil, err
-	}
-	rows, err := c.memoryRow(alone, agents, row{measure: "memory of the controller for each of 1000 idle agents (mTLS)", target: "<= 100 kB"})
-	if err != nil {
-		return rows, err
-	}
-	again, err := b.again(ctx, c, w, agents)
-	return append(rows, again...), err
-}
-
-// settling is how long a controller may take to give back what a burst of work took.
-const settling = 20 * time.Second
-
-// memoryRow fills a row with what each agent costs beyond the controller alone.
-func (c *controller) memoryRow(alone int64, agents int, r row) ([]row, error) {
-	full, err := resident(c.cmd.Process.Pid)
-	if err != nil {
-		return nil, err
-	}
-	each := (full - alone) / int64(agents)
-	r.floor, r.ours, r.result, r.met = bytesText(alone)+" without", bytesText(full), bytesText(each), each <= 100_000
-	return []row{r}, nil
 }
 
 func nodeNames(agents int, kind string) []string {
@@ -191,20 +152,13 @@ func (b *bench) crowded(ctx context.Context, c *controller, swarm string, size c
 	if err := pause(ctx, settling); err != nil {
 		return rows, err
 	}
-	more, err := c.memoryRow(size.alone, size.agents, row{measure: fmt.Sprintf("the same, %d agents with a slice and 20 services", size.agents), target: "<= 100 kB"})
+	more, err := c.memoryRow(size.without, size.agents, row{measure: fmt.Sprintf("the same, %d agents with a slice and 20 services", size.agents), target: "<= 100 kB"})
 	rows = append(rows, more...)
 	if err != nil {
 		return rows, err
 	}
 	shown, err := b.statusTimes(ctx, c, size.agents)
 	return append(rows, shown...), err
-}
-
-func bytesText(n int64) string {
-	if n >= 10_000_000 {
-		return fmt.Sprintf("%.0f MB", float64(n)/1e6)
-	}
-	return fmt.Sprintf("%.1f kB", float64(n)/1e3)
 }
 
 // gather starts a swarm and waits until all are connected.
