@@ -136,7 +136,7 @@ func stackReasons() []Explanation { //nolint:funlen // one row for each reason
 			"Read the container's log; the message has the last output of the check.",
 		},
 		{
-			"HealthcheckInherited", "A healthcheck that comes with the image fails; it does not restart the container.",
+			"HealthcheckInherited", "A healthcheck that comes with the image fails, or can't be run; it does not restart the container.",
 			"Declare a healthcheck in the Compose file, or disable it there with `disable: true`.",
 		},
 		{

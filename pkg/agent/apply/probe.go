@@ -41,7 +41,7 @@ func (x *Executor) probe(ctx context.Context, op plan.Op) error {
 			return ctx.Err()
 		}
 		if errors.Is(err, errNoTest) {
-			return nil
+			return &opError{class: api.Waiting, reason: api.ReasonHealthInherited, err: err}
 		}
 		x.probed(op, c, err)
 		if err == nil {
@@ -88,8 +88,10 @@ func (x *Executor) probed(op plan.Op, c *api.Container, err error) {
 	}
 }
 
-// errNoTest says that there is nothing to run.
-var errNoTest = errors.New("no healthcheck to run")
+// errNoTest says that there is nothing to run. Images may bring such a healthcheck; an engine
+// that can't run it either says starting for ever. Success would ask for the probe again at once.
+var errNoTest = errors.New("the healthcheck that its image brings is none of CMD and CMD-SHELL with a command, and can't be run: " +
+	"declare a healthcheck in the Compose file (or disable: true), or a probe in stack.yaml")
 
 func (x *Executor) checkOnce(ctx context.Context, op plan.Op, c *api.Container) error {
 	if p := op.Wanted.Probe; p != nil {

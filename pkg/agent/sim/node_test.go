@@ -125,12 +125,17 @@ type recorder struct {
 	mu    sync.Mutex
 	plans map[string]*plan.Plan
 	ops   []string
+	// planned is told of each plan.
+	planned func(*plan.Plan)
 }
 
 func (r *recorder) Planned(stack string, p *plan.Plan, _ time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.plans[stack] = p
+	if r.planned != nil {
+		r.planned(p)
+	}
 }
 
 func (r *recorder) Applied(_ string, op plan.Op, _ time.Duration, err error) {

@@ -117,10 +117,13 @@ func (m *mapper) healthcheck(s *types.ServiceConfig) *api.Healthcheck {
 	if check.Disable {
 		out.Test = []string{"NONE"}
 	}
-	if len(out.Test) == 0 {
+	switch {
+	case len(out.Test) == 0:
 		out.Test = nil
-	} else if !slices.Contains([]string{"CMD", "CMD-SHELL", "NONE"}, out.Test[0]) {
+	case !slices.Contains([]string{"CMD", "CMD-SHELL", "NONE"}, out.Test[0]):
 		m.found.errorf(path+".test", "must start with CMD, CMD-SHELL or NONE, not %q", out.Test[0])
+	case len(out.Test) == 1 && out.Test[0] != "NONE":
+		m.found.errorf(path+".test", "has no command after %s", out.Test[0])
 	}
 	if check.StartInterval != nil && check.StartPeriod == nil {
 		m.found.errorf(path+".start_interval", "needs start_period: the engine refuses it alone")
