@@ -71,7 +71,7 @@ func TestUnitPromises(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"Type=notify", "Restart=always", "WatchdogSec=60s", "MemoryMax=128M", "LimitCORE=0", "NoNewPrivileges=yes", "ProtectSystem=strict",
+		"Type=notify", "Restart=always", "RestartPreventExitStatus=78", "WatchdogSec=60s", "MemoryMax=128M", "LimitCORE=0", "NoNewPrivileges=yes", "ProtectSystem=strict",
 		"ConditionPathExists=/etc/ktrdr/agent.yaml", "StateDirectory=ktrdr", "RuntimeDirectory=ktrdr", "RuntimeDirectoryPreserve=yes",
 		"ExecStartPre=+/usr/bin/ktrdr-agent prepare --config /etc/ktrdr/agent.yaml", "ExecReload=/bin/kill -HUP $MAINPID",
 		"ExecStart=/usr/bin/ktrdr-agent run --config /etc/ktrdr/agent.yaml", "After=network-online.target remote-fs.target docker.service",
@@ -125,7 +125,7 @@ func keys(typ reflect.Type) []string {
 func TestControllerUnit(t *testing.T) {
 	unit := read(t, "systemd/ktrdr-controller.service")
 	for _, want := range []string{
-		"Type=notify", "Restart=always", "User=ktrdr-controller", "StateDirectory=ktrdr-controller", "StateDirectoryMode=0700", "CapabilityBoundingSet=",
+		"Type=notify", "Restart=always", "RestartPreventExitStatus=78", "User=ktrdr-controller", "StateDirectory=ktrdr-controller", "StateDirectoryMode=0700", "CapabilityBoundingSet=",
 		"NoNewPrivileges=yes", "ProtectSystem=strict", "ExecStart=/usr/bin/ktrdr-controller run", "ExecReload=/bin/kill -HUP $MAINPID",
 	} {
 		if !strings.Contains(unit, "\n"+want+"\n") {

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -27,6 +28,10 @@ const usage = `ktrdr-agent makes the Docker engine of this node match the desire
   ktrdr-agent leave                                     stop the agent and remove its certificate; containers run on
   ktrdr-agent version                                   print the version
 `
+
+// exitConfig (EX_CONFIG of sysexits.h) is how run ends with an invalid configuration. The unit does
+// not try again then: it would be the same every time.
+const exitConfig = 78
 
 // gcPercent is how much garbage may be there before it is collected, of what is in use. The agent
 // mostly watches: half of Go's default saves some MB (docs/benchmarks.md) for a few milliseconds
@@ -75,8 +80,11 @@ func configured(command string, args []string, stderr io.Writer) int {
 	}
 	cfg, err := agent.ReadConfig(*path)
 	if err != nil {
-		fmt.Fprintln(stderr, "ktrdr-agent:", err)
-		return 1
+		return invalid(command, err, stderr)
+	}
+	log, err := telemetry.NewLogger(stderr, cfg.Log.Level, cfg.Log.Format)
+	if err != nil {
+		return invalid(command, fmt.Errorf("%s: %w", *path, err), stderr)
 	}
 	var once func() error
 	switch command {
@@ -92,11 +100,6 @@ func configured(command string, args []string, stderr io.Writer) int {
 		}
 		return 0
 	}
-	log, err := telemetry.NewLogger(stderr, cfg.Log.Level, cfg.Log.Format)
-	if err != nil {
-		fmt.Fprintln(stderr, "ktrdr-agent:", err)
-		return 1
-	}
 	if err := noCore(); err != nil {
 		log.Warn("secrets may get into a core file", "err", err)
 	}
@@ -110,4 +113,21 @@ func configured(command string, args []string, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// invalid tells what is wrong with the configuration, and returns the exit code of a command.
+func invalid(command string, err error, stderr io.Writer) int {
+	_, unread := errors.AsType[*fs.PathError](err)
+	switch {
+	case unread: // a disk or a moment, not the text
+	case command == "prepare":
+		// systemd heeds the code of run only, which comes next and says it in full.
+		fmt.Fprintln(stderr, "ktrdr-agent: nothing is prepared, the configuration is invalid")
+		return 0
+	case command == "run":
+		fmt.Fprintf(stderr, "ktrdr-agent: the configuration is invalid; correct it, then systemctl restart ktrdr-agent\n%v\n", err)
+		return exitConfig
+	}
+	fmt.Fprintln(stderr, "ktrdr-agent:", err)
+	return 1
 }

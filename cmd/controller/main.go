@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -35,6 +36,10 @@ const usage = `ktrdr-controller brings revisions of the desired state to the nod
 
 All but version take --config FILE. Default: /etc/ktrdr/controller.yaml if it exists.
 `
+
+// exitConfig (EX_CONFIG of sysexits.h) is how run ends with an invalid configuration. The unit does
+// not try again then: it would be the same every time.
+const exitConfig = 78
 
 // gcPercent is how much garbage may be there before it is collected, of what is in use: half of
 // Go's default. A controller mostly waits for its agents, and what a burst of work leaves behind
@@ -130,8 +135,11 @@ func configured(command string, args []string, stdout, stderr io.Writer) int {
 	}
 	cfg, err := readConfig(o.config)
 	if err != nil {
-		fmt.Fprintln(stderr, "ktrdr-controller:", err)
-		return 1
+		return invalid(command, o, err, stderr)
+	}
+	log, err := telemetry.NewLogger(stderr, cfg.Log.Level, cfg.Log.Format)
+	if err != nil {
+		return invalid(command, o, err, stderr)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -139,7 +147,7 @@ func configured(command string, args []string, stdout, stderr io.Writer) int {
 	case "check":
 		return 0
 	case "run":
-		return serve(ctx, cfg, stderr)
+		return serve(ctx, cfg, log)
 	case "backup":
 		err = backup(ctx, cfg, o, stdout)
 	case "restore":
@@ -194,12 +202,7 @@ func readConfig(path string) (controller.Config, error) {
 	return controller.ReadConfig(path)
 }
 
-func serve(ctx context.Context, cfg controller.Config, stderr io.Writer) int {
-	log, err := telemetry.NewLogger(stderr, cfg.Log.Level, cfg.Log.Format)
-	if err != nil {
-		fmt.Fprintln(stderr, "ktrdr-controller:", err)
-		return 1
-	}
+func serve(ctx context.Context, cfg controller.Config, log *slog.Logger) int {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -220,4 +223,21 @@ func serve(ctx context.Context, cfg controller.Config, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// invalid tells what is wrong with the configuration, and returns the exit code of a command.
+func invalid(command string, o options, err error, stderr io.Writer) int {
+	_, unread := errors.AsType[*fs.PathError](err)
+	switch {
+	case unread: // a disk or a moment, not the text
+	case command == "init" && o.once:
+		// systemd heeds the code of run only, which comes next and says it in full.
+		fmt.Fprintln(stderr, "ktrdr-controller: nothing is made, the configuration is invalid")
+		return 0
+	case command == "run":
+		fmt.Fprintf(stderr, "ktrdr-controller: the configuration is invalid; correct it, then systemctl restart ktrdr-controller\n%v\n", err)
+		return exitConfig
+	}
+	fmt.Fprintln(stderr, "ktrdr-controller:", err)
+	return 1
 }

@@ -139,11 +139,18 @@ func TestTroubledUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	says(t, "dpkg", c.installed(t, upgraded, "ktrdr-agent"), "does not start", "journalctl -u ktrdr-agent")
+	journal := c.journal("ktrdr-agent")
+	says(t, "the journal", journal, "the configuration is invalid", "nonsense")
+	time.Sleep(3 * time.Second) // longer than RestartSec
+	if now := c.journal("ktrdr-agent"); now != journal || c.unit(t, "ktrdr-agent", "ActiveState") != "failed" {
+		t.Errorf("an invalid configuration is tried again and again:\n%s", now)
+	}
 	f.untouched(t, "an agent that does not start", before, "c")
 	if err := c.put("/etc/ktrdr/agent.yaml", config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.hasVersions(t, "c is back by itself", map[string]string{"c": upgraded})
+	c.installed(t, upgraded, "ktrdr-agent") // as going back to the package before does
+	f.hasVersions(t, "c is back", map[string]string{"c": upgraded})
 
 	// What does not stop is not removed.
 	if err := c.put("/etc/systemd/system/ktrdr-agent.service.d/keep.conf", "[Unit]\nRefuseManualStop=yes\n", 0o644); err != nil {
