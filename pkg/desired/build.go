@@ -242,7 +242,7 @@ func (b *stackBuild) load(ctx context.Context, builtins map[string]string, enabl
 	if b.stack.Spec.WorkingDirectory != "" {
 		request.WorkingDirectory = b.out.WorkingDir
 	}
-	project, err := compose.Load(ctx, request)
+	project, err := b.node.tree.load(ctx, request)
 	if err != nil {
 		b.node.report.addError(err, Problem{File: b.files.files[0], Line: 1, Column: 1})
 		return nil, false

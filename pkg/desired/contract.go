@@ -118,17 +118,17 @@ func (b *stackBuild) checkSecrets(service *api.Service) {
 		replica := &service.Replicas[i]
 		env := environmentOf(&replica.Spec)
 		for _, key := range keysOf(env) {
-			at := b.files.environment(service.Name, key)
+			at := func() Problem { return b.files.environment(service.Name, key) }
 			b.checkNamed(key, env[key], at)
 			b.checkReferences(api.References(env[key]), at)
 		}
 		inEnv := api.References(strings.Join(replica.Spec.Env, ""))
 		elsewhere := slices.DeleteFunc(slices.Clone(replica.SecretRefs), func(ref string) bool { return slices.Contains(inEnv, ref) })
-		b.checkReferences(elsewhere, b.files.at("services."+service.Name))
+		b.checkReferences(elsewhere, b.placeOf("services."+service.Name))
 		b.checkTexts(service.Name, textsOf(&replica.Spec))
 		if l := replica.Spec.Logging; l != nil {
 			for _, key := range keysOf(l.Options) {
-				b.checkNamed(key, l.Options[key], b.files.at("services."+service.Name+".logging.options."+key))
+				b.checkNamed(key, l.Options[key], b.placeOf("services."+service.Name+".logging.options."+key))
 			}
 		}
 	}
@@ -169,27 +169,32 @@ func (b *stackBuild) checkHooks(service, field string, hooks []api.Hook) {
 		b.checkTexts(service, map[string][]string{at + ".command": hook.Command})
 		for _, entry := range hook.Env {
 			key, value, _ := strings.Cut(entry, "=")
-			b.checkNamed(key, value, b.files.at("services."+service+"."+at+".environment."+key))
+			b.checkNamed(key, value, b.placeOf("services."+service+"."+at+".environment."+key))
 		}
 	}
 }
 
+// placeOf is where a path stands, looked for only when it is needed.
+func (b *stackBuild) placeOf(path string) func() Problem {
+	return func() Problem { return b.files.at(path) }
+}
+
 // checkNamed refuses a value that looks like a secret by itself or by its name.
-func (b *stackBuild) checkNamed(name, value string, at Problem) {
+func (b *stackBuild) checkNamed(name, value string, at func() Problem) {
 	if fault := plaintextFault(name, value); fault != "" && !b.plaintextAllowed(name) {
-		b.fail(at, "%s", fault)
+		b.fail(at(), "%s", fault)
 	}
 }
 
 // checkReferences refuses malformed references that variables put together. Those that
 // stand in a file were refused there.
-func (b *stackBuild) checkReferences(refs []string, at Problem) {
+func (b *stackBuild) checkReferences(refs []string, at func() Problem) {
 	if b.unresolvable {
 		return
 	}
 	for _, ref := range refs {
 		if _, err := api.ParseReference(ref); err != nil {
-			b.fail(at, "%s", err)
+			b.fail(at(), "%s", err)
 		}
 	}
 }

@@ -57,7 +57,7 @@ var camel = regexp.MustCompile(`[A-Z]+`)
 func fieldsWithReferences(spec *api.ContainerSpec) []string {
 	data, err := json.Marshal(spec)
 	var fields map[string]json.RawMessage
-	if err != nil || json.Unmarshal(data, &fields) != nil {
+	if err != nil || len(api.References(string(data))) == 0 || json.Unmarshal(data, &fields) != nil {
 		return nil // a spec holds only what encoding/json encodes
 	}
 	var found []string

@@ -8,7 +8,8 @@
 // each with its place.
 //
 // The package never leaves the repository's folder (os.Root), never resolves a secret,
-// never prints the value of a variable, opens no connection and keeps no state. Agents,
+// never prints the value of a variable, opens no connection and keeps no state, but for what
+// Validate and a Slicer remember of one tree while they read it for many nodes. Agents,
 // the controller's push check and `ktrdrctl validate` and `plan` call it.
 package desired
 

@@ -3,6 +3,7 @@ package desired
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"ktrdr.io/fleet/pkg/desired/yamlpos"
 )
@@ -63,12 +64,34 @@ func (c *composeFiles) parse() {
 	}
 	c.indexes = []*yamlpos.Index{}
 	for _, file := range c.files {
-		data, err := c.tree.read(file)
-		if err != nil {
-			continue
-		}
-		if index, err := yamlpos.Parse(file, data); err == nil {
+		if index := c.tree.parse(file); index != nil {
 			c.indexes = append(c.indexes, index)
 		}
 	}
+}
+
+// parsedFiles are indexes by file; nil for what can't be read. Indexes don't change.
+type parsedFiles struct {
+	mu    sync.Mutex
+	files map[string]*yamlpos.Index
+}
+
+// parse reads a file once, whichever number of nodes needs it.
+func (t *tree) parse(file string) *yamlpos.Index {
+	t.parsed.mu.Lock()
+	defer t.parsed.mu.Unlock()
+	if index, ok := t.parsed.files[file]; ok {
+		return index
+	}
+	var index *yamlpos.Index
+	if data, err := t.read(file); err == nil {
+		if parsed, err := yamlpos.Parse(file, data); err == nil {
+			index = parsed
+		}
+	}
+	if t.parsed.files == nil {
+		t.parsed.files = map[string]*yamlpos.Index{}
+	}
+	t.parsed.files[file] = index
+	return index
 }

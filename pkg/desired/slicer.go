@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/desired/compose"
 )
 
 // Slicer makes the slices of many nodes of one tree. It reads every file once, whichever
@@ -52,6 +53,7 @@ func NewSlicer(root string) (*Slicer, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.load = new(compose.Loader).Load
 	return &Slicer{
 		tree: t, files: map[string]File{}, folders: map[string]*sliceFolder{},
 		stacks: map[string]sliceStack{}, visits: map[string][]string{},

@@ -1,6 +1,7 @@
 package desired
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"ktrdr.io/fleet/pkg/desired/compose"
 )
 
 // Limits of a repository. Real ones stay far below.
@@ -23,6 +26,10 @@ const (
 type tree struct {
 	root *os.Root
 	dir  string
+	// load is compose.Load, or a Loader's where several nodes are read.
+	load func(context.Context, compose.Request) (*compose.Project, error)
+	// parsed are the indexes of Compose files, for all nodes that have them.
+	parsed parsedFiles
 }
 
 func openTree(dir string) (*tree, error) {
@@ -30,7 +37,7 @@ func openTree(dir string) (*tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open desired state: %w", err)
 	}
-	return &tree{root: root, dir: dir}, nil
+	return &tree{root: root, dir: dir, load: compose.Load}, nil
 }
 
 func (t *tree) close() error { return t.root.Close() }

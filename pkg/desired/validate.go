@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"ktrdr.io/fleet/pkg/desired/compose"
 	"ktrdr.io/fleet/pkg/desired/yamlpos"
 )
 
@@ -22,6 +23,11 @@ func Validate(ctx context.Context, root string) ([]Problem, error) {
 		return nil, err
 	}
 	defer t.close() //nolint:errcheck // a folder that was only read
+	t.load = new(compose.Loader).Load
+	return t.validate(ctx)
+}
+
+func (t *tree) validate(ctx context.Context) ([]Problem, error) {
 	r := &report{}
 	v := &validation{tree: t, report: r, nodes: map[string]*node{}, stacks: map[string]*stack{}}
 	f, fleetOK := t.readFleet(r)

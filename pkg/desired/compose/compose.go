@@ -21,7 +21,8 @@ type Request struct {
 	// Enable turns services on whatever their profiles say.
 	Enable []string
 	// Lookup gives the only variables that ${…} may use. A value may hold secret
-	// references as api.Placeholder. nil means that there are none.
+	// references as api.Placeholder. nil means that there are none. During one Load it gives
+	// the same answer each time.
 	Lookup func(name string) (string, bool)
 	// WorkingDirectory is the host folder for relative binds that are not in the
 	// repository; when empty, such binds are errors.
@@ -61,7 +62,9 @@ type SecretProblem struct {
 }
 
 // Load reads, checks and maps the Compose files. The error is *Error with all problems
-// that could be found, or that of ctx. It is safe for concurrent use; it keeps nothing.
+// that could be found, or that of ctx. It is safe for concurrent use; it keeps nothing. What
+// it returns follows from the request, what Lookup answers, and the files below Root alone;
+// Loader depends on that.
 func Load(ctx context.Context, req Request) (*Project, error) {
 	l, err := open(ctx, req)
 	if err != nil {

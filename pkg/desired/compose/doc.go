@@ -11,5 +11,6 @@
 // check (consistency of the model), container and its parts (the mapping), attributes (what
 // becomes of each field of compose-go's types).
 //
-// pkg/desired calls it, once for each stack of a node.
+// pkg/desired calls it, once for each stack of a node; a Loader spares it nodes that differ in
+// nothing that their Compose files ask for.
 package compose
