@@ -36,6 +36,10 @@ var sampleEdits = []edit{ //nolint:gochecknoglobals // a table
 	{"stacks/gpu/compose.yaml", "    deploy:\n", "    deploy:\n      update_config: {monitor: 1s}\n"},
 	{"stacks/core/compose.yaml", "    container_name: ktrdr-backend\n", "    container_name: ktrdr-backend\n    deploy: {update_config: {monitor: 1s}}\n"},
 	{"stacks/core/compose.yaml", "    container_name: ktrdr-mcp\n", "    container_name: ktrdr-mcp\n    deploy: {update_config: {monitor: 1s}}\n"},
+	// Registrations and backups are looked at every second or two, not every half or five minutes.
+	{"stacks/workers/stack.yaml", "        state: status\n", "        state: status\n        interval: 2s\n"},
+	{"stacks/gpu/stack.yaml", "        state: status\n", "        state: status\n        interval: 2s\n"},
+	{"stacks/core/stack.yaml", "minSize: 1M}", "minSize: 1M, interval: 1s}"},
 	// Workers look after their registration more often than people would notice.
 	{"stacks/workers/compose.yaml", "x-environment: &environment\n", "x-environment: &environment\n  KTRDRSIM_REREGISTER_AFTER: 2s\n"},
 	{"stacks/gpu/compose.yaml", "    environment:\n", "    environment:\n      KTRDRSIM_REREGISTER_AFTER: 2s\n"},
