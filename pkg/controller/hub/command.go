@@ -16,9 +16,9 @@ import (
 const (
 	// maxCalls is how many commands a node works on at the same time.
 	maxCalls = 32
-	// callBuffer is how many parts of an answer wait for the caller; more are dropped, and
-	// log lines among them counted.
-	callBuffer = 64
+	// callBuffer is how much of an answer waits for the caller, in bytes; more is dropped, and
+	// log lines in it counted. Parts are small, and many come at once after a pause of either side.
+	callBuffer = 2 << 20
 )
 
 var (
@@ -46,13 +46,6 @@ type Request struct {
 	Output func(*ktrdrv1.CommandOutput) error
 }
 
-// call is a command that the agent works on.
-type call struct {
-	outputs chan *ktrdrv1.CommandOutput
-	result  chan *ktrdrv1.CommandResult
-	dropped uint64
-}
-
 // Run gives a command to a node and returns its result. When ctx ends, the agent is told to
 // give up. A node at another controller gets it from that one, which is ErrElsewhere when it can't
 // be asked. A node that is not connected is ErrNotConnected at once.
@@ -60,7 +53,7 @@ func (h *Hub) Run(ctx context.Context, r Request) (*ktrdrv1.CommandResult, error
 	run := h.run
 	if n, _ := h.board.get(r.Node); h.session(r.Node) == nil && n.Connected && h.cfg.Forward != nil {
 		run = func(ctx context.Context, r Request) (*ktrdrv1.CommandResult, error) {
-			return h.cfg.Forward(ctx, n.Controller, r)
+			return h.forward(ctx, n.Controller, r)
 		}
 	}
 	result, err := run(ctx, r)
@@ -96,32 +89,18 @@ func (h *Hub) run(ctx context.Context, r Request) (*ktrdrv1.CommandResult, error
 	}
 	for {
 		select {
-		case out := <-c.outputs:
-			if err := r.Output(out); err != nil {
+		case <-c.filled:
+			if err := s.hand(c, r.Output); err != nil {
 				s.cancel(id)
 				return nil, err
 			}
 		case result := <-c.result:
-			return result, c.drain(r.Output)
+			return result, s.hand(c, r.Output)
 		case <-ctx.Done():
 			s.cancel(id)
 			return nil, context.Cause(ctx)
 		case <-s.ctx.Done():
 			return nil, fmt.Errorf("the connection ended during the command: %w", ErrNotConnected)
-		}
-	}
-}
-
-// drain gives what came before the result.
-func (c *call) drain(output func(*ktrdrv1.CommandOutput) error) error {
-	for {
-		select {
-		case out := <-c.outputs:
-			if err := output(out); err != nil {
-				return err
-			}
-		default:
-			return nil
 		}
 	}
 }
@@ -138,7 +117,7 @@ func (s *session) start(ctx context.Context, r Request) (string, *call, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		command.Deadline = timestamppb.New(deadline)
 	}
-	c := &call{outputs: make(chan *ktrdrv1.CommandOutput, callBuffer), result: make(chan *ktrdrv1.CommandResult, 1)}
+	c := &call{filled: make(chan struct{}, 1), result: make(chan *ktrdrv1.CommandResult, 1)}
 	s.calls[id] = c
 	if r.Candidate != nil {
 		s.candidates[r.Candidate.Revision] = r.Candidate
@@ -164,40 +143,5 @@ func (s *session) cancel(id string) {
 	if len(s.queue) < 2*maxQueue {
 		s.queue = append(s.queue, &ktrdrv1.ControllerMessage{Kind: &ktrdrv1.ControllerMessage_Cancel{Cancel: &ktrdrv1.CancelCommand{Id: id}}})
 		s.ring()
-	}
-}
-
-// output hands a part of an answer over; the stream waits for no caller.
-func (s *session) output(out *ktrdrv1.CommandOutput) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c, ok := s.calls[out.GetId()]
-	if !ok {
-		return // cancelled
-	}
-	if logs := out.GetLogs(); logs != nil {
-		logs.Dropped += c.dropped
-		for _, line := range logs.GetLines() {
-			line.Node = s.node // whatever the agent says
-		}
-	}
-	select {
-	case c.outputs <- out:
-		c.dropped = 0
-	default:
-		if logs := out.GetLogs(); logs != nil {
-			c.dropped = logs.GetDropped() + uint64(len(logs.GetLines()))
-		}
-	}
-}
-
-func (s *session) result(r *ktrdrv1.CommandResult) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c, ok := s.calls[r.GetId()]; ok {
-		select {
-		case c.result <- r:
-		default:
-		}
 	}
 }
