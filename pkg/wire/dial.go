@@ -60,6 +60,12 @@ func Dial(c Client) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
+// Attentive is an option of a Client that notices within 25 s, not 45 s, that nobody answers any more:
+// of operators, and between controllers, which answer operators.
+func Attentive() grpc.DialOption {
+	return grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: attentiveAfter, Timeout: attentiveTimeout, PermitWithoutStream: false})
+}
+
 // ClientTLS shows a certificate and trusts the authorities that came with it.
 func ClientTLS(c *pki.Credentials) *tls.Config {
 	config := TrustTLS(c.Authorities)

@@ -18,6 +18,9 @@ const (
 	// pingTimeout how long it waits for the answer.
 	pingAfter   = 30 * time.Second
 	pingTimeout = 15 * time.Second
+	// attentiveAfter and attentiveTimeout are the same for who is waited for by a person.
+	attentiveAfter   = 15 * time.Second
+	attentiveTimeout = 10 * time.Second
 	// pingLeast is how often a peer may ask.
 	pingLeast = 10 * time.Second
 	// idleAfter ends connections without a call. Agents always have one.

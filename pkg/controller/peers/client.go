@@ -123,7 +123,7 @@ func (c *Client) conn(address string) (*grpc.ClientConn, error) {
 	if conn, ok := c.conns[address]; ok {
 		return conn, nil
 	}
-	conn, err := wire.Dial(wire.Client{Target: address, TLS: c.TLS})
+	conn, err := wire.Dial(wire.Client{Target: address, TLS: c.TLS, Options: []grpc.DialOption{wire.Attentive()}})
 	if err != nil {
 		return nil, err
 	}

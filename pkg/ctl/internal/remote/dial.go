@@ -49,7 +49,10 @@ func Dial(cfg Config) (*Conn, error) {
 		return nil, err
 	}
 	c := &Conn{address: cfg.Address, tls: conf}
-	c.grpc, err = wire.Dial(wire.Client{Target: cfg.Address, Token: cfg.Token, TLS: func() (*tls.Config, error) { return conf, nil }})
+	c.grpc, err = wire.Dial(wire.Client{
+		Target: cfg.Address, Token: cfg.Token, TLS: func() (*tls.Config, error) { return conf, nil },
+		Options: []grpc.DialOption{wire.Attentive()},
+	})
 	if err != nil {
 		return nil, err
 	}
