@@ -20,8 +20,8 @@ const (
 	patience = 90 * time.Second
 )
 
-// program is the controller, built by TestMain.
-var program string //nolint:gochecknoglobals // set before any test runs
+// program is the controller and ctl is ktrdrctl, built by TestMain.
+var program, ctl string //nolint:gochecknoglobals // set before any test runs
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asMember) != "" {
@@ -41,12 +41,14 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	program = filepath.Join(dir, "ktrdr-controller")
-	build := exec.Command("go", "build", "-o", program, "./cmd/controller")
-	build.Dir = module
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Printf("build the controller: %v\n%s", err, out)
-		return 1
+	program, ctl = filepath.Join(dir, "ktrdr-controller"), filepath.Join(dir, "ktrdrctl")
+	for of, to := range map[string]string{"./cmd/controller": program, "./cmd/ctl": ctl} {
+		build := exec.Command("go", "build", "-o", to, of)
+		build.Dir, build.Env = module, append(os.Environ(), "CGO_ENABLED=0") // names by Go's resolver
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Printf("build %s: %v\n%s", of, err, out)
+			return 1
+		}
 	}
 	code := m.Run()
 	if code == 0 {
@@ -81,6 +83,8 @@ type process struct {
 	make func() *exec.Cmd
 	cmd  *exec.Cmd
 	log  log
+	// attr are attributes of the process; nil for none.
+	attr *syscall.SysProcAttr
 }
 
 // log keeps what a program says.
@@ -96,6 +100,12 @@ func (l *log) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+func (l *log) all() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.text)
+}
+
 func (l *log) tail() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -106,7 +116,11 @@ func (p *process) start() {
 	p.t.Helper()
 	p.cmd = p.make()
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{}
+	if p.attr != nil {
+		p.cmd.SysProcAttr = p.attr
+	}
+	p.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	must(p.t, p.cmd.Start())
 }
 
@@ -118,6 +132,11 @@ func (p *process) kill() {
 		p.cmd = nil
 	}
 }
+
+// hang makes it answer nothing, with its connections open, until wake.
+func (p *process) hang() { p.t.Helper(); must(p.t, p.cmd.Process.Signal(syscall.SIGSTOP)) }
+
+func (p *process) wake() { p.t.Helper(); must(p.t, p.cmd.Process.Signal(syscall.SIGCONT)) }
 
 // stop ends it gracefully.
 func (p *process) stop() {

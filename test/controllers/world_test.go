@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,9 @@ import (
 // lease is how long a controller that died counts as there.
 const lease = 3 * time.Second
 
+// fleetName is a name that both controllers have: a person's context needs no other.
+const fleetName = "fleet.test"
+
 // world is etcd, a forge, two controllers and their agents.
 type world struct {
 	t         testing.TB
@@ -38,6 +42,8 @@ type world struct {
 	authority []byte
 	token     string // of the first admin
 	agents    map[string]*agenttest.Agent
+	// sent is where agents have to connect, as an address by node; those without one choose.
+	sent sync.Map
 }
 
 // controller is one of the two.
@@ -81,22 +87,24 @@ func newWorld(t testing.TB) *world {
 // configuration differs in where a controller is only.
 func (w *world) configuration(c *controller) []byte {
 	return fmt.Appendf(nil, `listen: %s
+address: %[1]s
+names: [%[2]s]
 ips: [127.0.0.1]
-advertise: [%q, %q]
-stateDir: %s
-metrics: %s
+advertise: [%[3]q, %[4]q]
+stateDir: %[5]s
+metrics: %[6]s
 etcd:
   external:
-    endpoints: [%s]
-    lease: %s
+    endpoints: [%[7]s]
+    lease: %[8]s
 repository:
   follow:
-    url: %s/fleet.git
+    url: %[9]s/fleet.git
     username: karl
-    tokenFile: %s
-    caFile: %s
+    tokenFile: %[10]s
+    caFile: %[11]s
     pollInterval: 1s
-`, c.addr, w.c[0].addr, w.c[1].addr, filepath.Join(c.dir, "state"), c.metrics, strings.Join(w.etcd.endpoints(), ", "), lease,
+`, c.addr, fleetName, w.c[0].addr, w.c[1].addr, filepath.Join(c.dir, "state"), c.metrics, strings.Join(w.etcd.endpoints(), ", "), lease,
 		w.forge.server.URL, w.forge.pat, w.forge.ca)
 }
 
@@ -203,6 +211,9 @@ func (w *world) join(a *agenttest.Agent, at *controller) {
 	tries := 0
 	a.Dial = func() (*grpc.ClientConn, error) {
 		targets := append([]string{at.addr}, a.Endpoints()...)
+		if address, ok := w.sent.Load(a.Name); ok {
+			targets = []string{address.(string)}
+		}
 		tries++
 		return wire.Dial(wire.Client{Target: targets[(tries-1)%len(targets)], TLS: func() (*tls.Config, error) { return wire.ClientTLS(credentials), nil }})
 	}
@@ -224,6 +235,15 @@ func (w *world) fill(outcome func(node, revision string) agenttest.Outcome) {
 		w.join(a, w.c[i%2])
 	}
 	await(w.t, "all agents are connected", func() bool { return w.connected(w.c[0]) == len(w.agents) })
+}
+
+// send has an agent leave its controller and connect to one.
+func (w *world) send(name string, to *controller) {
+	w.t.Helper()
+	w.sent.Store(name, to.addr)
+	w.agents[name].Drop()
+	await(w.t, name+" is at "+to.addr, func() bool { return slices.Contains(w.at(to), name) })
+	w.sent.Delete(name)
 }
 
 // at are the nodes whose agents are connected to a controller, as they see it.

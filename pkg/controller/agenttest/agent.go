@@ -41,6 +41,9 @@ type Agent struct {
 	Outcome func(revision string) Outcome
 	// Commands that the agent knows, with their answer: outputs go to send. nil: none.
 	Commands map[string]func(c *ktrdrv1.Command, send func(*ktrdrv1.CommandOutput)) *ktrdrv1.CommandResult
+	// Logs answers a logs command until ctx, which ends with the connection or when the command is
+	// cancelled; nil: see Commands.
+	Logs func(ctx context.Context, c *ktrdrv1.LogsCommand, send func(*ktrdrv1.CommandOutput))
 	// Services of a stack that the status tells; nil: none.
 	Services func(stack string) []*ktrdrv1.ServiceStatus
 	// Pace slows down after each slice, before it is accepted.
@@ -98,8 +101,10 @@ type link struct {
 	partial map[string][]byte
 	seq     uint64
 	work    sync.WaitGroup
-	ctx     context.Context //nolint:containedctx // the connection's
-	drop    context.CancelFunc
+	// commands are how those that came are cancelled, by id.
+	commands map[string]context.CancelFunc
+	ctx      context.Context //nolint:containedctx // the connection's
+	drop     context.CancelFunc
 }
 
 func (l *link) run(ctx context.Context, conn *grpc.ClientConn) {
@@ -142,6 +147,9 @@ func (l *link) hello() *ktrdrv1.AgentMessage {
 	h := &ktrdrv1.Hello{Version: "test", Platform: "linux/amd64", SliceDigest: a.slice.GetDigest(), Revision: a.slice.GetRevision(), RunId: "run"}
 	for name := range a.Commands {
 		h.Commands = append(h.Commands, name)
+	}
+	if a.Logs != nil {
+		h.Commands = append(h.Commands, "logs")
 	}
 	return &ktrdrv1.AgentMessage{Kind: &ktrdrv1.AgentMessage_Hello{Hello: h}}
 }
@@ -186,21 +194,11 @@ func (l *link) handle(ctx context.Context, m *ktrdrv1.ControllerMessage) {
 		l.agent.absent = kind.NoSlice
 		l.agent.mu.Unlock()
 	case *ktrdrv1.ControllerMessage_Command:
-		l.work.Go(func() { l.command(ctx, kind.Command) })
-	}
-}
-
-func (l *link) command(ctx context.Context, c *ktrdrv1.Command) {
-	for name, answer := range l.agent.Commands {
-		if !strings.Contains(fmt.Sprintf("%T", c.GetKind()), "_"+strings.ToUpper(name[:1])+name[1:]) {
-			continue
+		l.begin(ctx, kind.Command)
+	case *ktrdrv1.ControllerMessage_Cancel:
+		if cancel := l.commands[kind.Cancel.GetId()]; cancel != nil {
+			cancel()
 		}
-		result := answer(c, func(out *ktrdrv1.CommandOutput) {
-			out.Id = c.GetId()
-			l.send(ctx, &ktrdrv1.AgentMessage{Kind: &ktrdrv1.AgentMessage_Output{Output: out}})
-		})
-		result.Id = c.GetId()
-		l.send(ctx, &ktrdrv1.AgentMessage{Kind: &ktrdrv1.AgentMessage_Result{Result: result}})
 	}
 }
 
