@@ -62,6 +62,7 @@ func TestUnit(t *testing.T) {
 	u.seesProcesses()
 	u.speaksPlainly()
 	u.isUpgraded()
+	u.givesUp()
 	u.isWatched()
 }
 
@@ -142,6 +143,29 @@ func (u unit) isUpgraded() {
 	if out := u.run("ktrdrctl", "status"); !strings.Contains(out, "user") {
 		u.t.Errorf("ktrdrctl status says %s", out)
 	}
+}
+
+// givesUp: an invalid configuration is told once, and not tried again until somebody says so.
+func (u unit) givesUp() {
+	u.t.Helper()
+	const file = "/etc/ktrdr/agent.yaml"
+	before, config := u.containers(), u.run("cat", file)
+	u.put(file, config+"\nnonsense: 1\n", 0o600)
+	if out, err := u.try("systemctl", "restart", "ktrdr-agent"); err == nil {
+		u.t.Errorf("an agent with an invalid configuration is started: %s", out)
+	}
+	journal := u.journal()
+	time.Sleep(5 * time.Second) // twice RestartSec: what must not happen has no end to wait for
+	if state, code := u.property("ActiveState"), u.property("ExecMainStatus"); state != "failed" || code != "78" || u.property("NRestarts") != "0" {
+		u.t.Errorf("the unit is %s with %s, %s restarts", state, code, u.property("NRestarts"))
+	}
+	if now := u.journal(); now != journal || strings.Count(now, "nonsense: 1") != 1 {
+		u.t.Errorf("the journal goes on, or does not say once what is wrong:\n%s", now)
+	}
+	u.put(file, config+"\n", 0o600)
+	u.run("systemctl", "restart", "ktrdr-agent")
+	u.await("the corrected configuration works", converged)
+	u.untouched(before)
 }
 
 // isWatched: the watchdog is fed, and bites an agent that hangs.
