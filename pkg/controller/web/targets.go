@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"sync"
 	"unique"
@@ -24,15 +23,16 @@ type Targets struct {
 	// Nodes returns all nodes.
 	Nodes func() []hub.Node
 	Shelf *slicing.Shelf
-	Log   *slog.Logger
+	// Load reads a node's desired state. Default desired.Load.
+	Load func(context.Context, desired.Request) (*api.Desired, []desired.Problem, error)
+	Log  *slog.Logger
 
 	mu    sync.Mutex
-	wants map[string]*wanted
+	wants map[string]*wanting // by node, of the nodes that there are
 }
 
 // wanted is what a node's accepted slice says of replicas with ports, by container.
 type wanted struct {
-	digest   string
 	replicas map[string]*replica
 
 	// running are those that ran by the status that was read last.
@@ -75,8 +75,9 @@ func (t *Targets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (t *Targets) list(ctx context.Context) ([]group, error) {
-	groups := []group{}
-	for _, n := range t.Nodes() {
+	groups, nodes := []group{}, t.Nodes()
+	t.forget(nodes)
+	for _, n := range nodes {
 		if n.Status == nil || n.Digest == "" || n.Digest != n.StatusDigest {
 			continue
 		}
@@ -128,67 +129,4 @@ func (r *replica) groups(node, health string) []group {
 		out = append(out, group{Targets: []string{net.JoinHostPort(r.hostname, port.Published)}, Labels: labels})
 	}
 	return out
-}
-
-// want reads the accepted slice of a node, once.
-func (t *Targets) want(ctx context.Context, n hub.Node) (*wanted, error) {
-	t.mu.Lock()
-	known := t.wants[n.Name]
-	t.mu.Unlock()
-	if known != nil && known.digest == n.Digest {
-		return known, nil
-	}
-	tree, err := t.Shelf.Tree(ctx, n.Revision)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := tree.Dir(ctx)
-	if err != nil {
-		return nil, err
-	}
-	d, _, err := desired.Load(ctx, desired.Request{Root: dir, Node: n.Name, Revision: n.Revision})
-	if err != nil {
-		return nil, err
-	}
-	outline, err := desired.ReadOutline(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	made := &wanted{digest: n.Digest, replicas: map[string]*replica{}}
-	hostname := cmp.Or(outline.Nodes[n.Name].Spec.Hostname, n.Name)
-	for i := range d.Stacks {
-		made.add(&d.Stacks[i], hostname, outline.Stacks[d.Stacks[i].Name])
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.wants == nil {
-		t.wants = map[string]*wanted{}
-	}
-	t.wants[n.Name] = made
-	return made, nil
-}
-
-func (w *wanted) add(stack *api.Stack, hostname string, file api.StackFile) {
-	for i := range stack.Services {
-		service := &stack.Services[i]
-		for j := range service.Replicas {
-			r := &service.Replicas[j]
-			if len(r.Spec.Ports) == 0 {
-				continue
-			}
-			w.replicas[r.Name] = &replica{
-				hostname: hostname, stack: stack.Name, project: stack.Project, service: service.Name, container: r.Name,
-				pool: service.Pool, slot: slot(file, service, r.Number), ports: r.Spec.Ports,
-			}
-		}
-	}
-}
-
-// slot is the place in the pool: that of the service in a list of services, else the number
-// of the replica.
-func slot(file api.StackFile, service *api.Service, number int) int {
-	if at := slices.Index(file.Spec.Pools[service.Pool].Services, service.Name); at >= 0 {
-		return at + 1
-	}
-	return number
 }
