@@ -153,7 +153,11 @@ func (c *controller) apply(ctx context.Context, st step) (*ktrdrv1.ChangeRespons
 	if _, refused := errors.AsType[*remote.RefusedError](err); refused && st.several {
 		err = c.orOlder(ctx, withProblems(err))
 	}
-	if isAway(err) {
+	away, ok := errors.AsType[*remote.UnreachableError](err)
+	switch {
+	case ok && away.Unsent:
+		err = fmt.Errorf("%w\n  Nothing was changed: the request was not sent", err)
+	case isAway(err):
 		err = fmt.Errorf("%w\n  Whether the change was made is not known: look at ktrdrctl history before you repeat it", err)
 	}
 	return r, withProblems(err)

@@ -70,6 +70,8 @@ func (f *fakeFleet) play(scene string, now time.Time) error {
 			f.refuse["PlanTree"] = status.Error(codes.Unimplemented, "unknown method PlanTree")
 		case "no-renewal":
 			f.refuse["RenewAccess"] = status.Error(codes.Unimplemented, "unknown method RenewAccess")
+		case "lost": // goes away with the request
+			f.refuse["Deploy"] = status.Error(codes.Unavailable, "transport is closing")
 		case "old-scale":
 			f.fleet.Version = "v0.0.1"
 		case "large", "large-parts": // more than a message holds

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -87,6 +88,9 @@ type chaos struct {
 	over   chan struct{} // closed at the end
 	// trees are what nodes were seen to have, by node and name of the tree.
 	trees map[string]*tree
+
+	// tries of pushes.
+	tries atomic.Int64
 
 	mu             sync.Mutex
 	pushes, scales []string // revisions that were accepted, in this order
@@ -168,6 +172,7 @@ func (c *chaos) push() {
 		}
 		revision := c.karl.commit(c.t, fmt.Sprintf("round %d", i))
 		c.note(c.karl.try("git", "push", "-o", "nowait", remote, "main"), revision, &c.pushes)
+		c.tries.Add(1)
 	}
 }
 
@@ -182,13 +187,20 @@ func (c *chaos) describe(text string) error {
 	return os.WriteFile(path, lines.ReplaceAll(old, []byte("  description: "+text)), 0o644) //nolint:gosec // no secrets in it
 }
 
-// scale is olga, who scales by commands.
+// scale is olga, who scales by commands. Every other time she leaves karl a whole try: on a slow
+// machine the head would move under each of his pushes.
 func (c *chaos) scale(chance *rand.Rand) {
 	for c.pause(0) {
 		count := 1 + chance.IntN(3)
 		a := c.olga.try("ktrdrctl", "scale", fmt.Sprintf("backtest=%d", count), "node=b", "--no-wait", "--quiet")
 		c.note(a, strings.TrimSpace(a.out), &c.scales)
 		c.pause(200 * time.Millisecond)
+		if chance.IntN(2) == 0 {
+			continue
+		}
+		last := c.tries.Load() + 2 // the one under way, and the next one
+		for began := time.Now(); c.tries.Load() < last && time.Since(began) < 10*time.Second && c.pause(20*time.Millisecond); {
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
 
 	"ktrdr.io/fleet/pkg/wire"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
@@ -51,7 +53,7 @@ func Dial(cfg Config) (*Conn, error) {
 	c := &Conn{address: cfg.Address, tls: conf}
 	c.grpc, err = wire.Dial(wire.Client{
 		Target: cfg.Address, Token: cfg.Token, TLS: func() (*tls.Config, error) { return conf, nil },
-		Options: []grpc.DialOption{wire.Attentive()},
+		Options: []grpc.DialOption{wire.Attentive(), grpc.WithUnaryInterceptor(markUnsent)},
 	})
 	if err != nil {
 		return nil, err
@@ -60,6 +62,22 @@ func Dial(cfg Config) (*Conn, error) {
 	c.Nodes = ktrdrv1.NewNodeServiceClient(c.grpc)
 	c.Access = ktrdrv1.NewAccessServiceClient(c.grpc)
 	return c, nil
+}
+
+// unsentError is the error of a call for which there was no connection.
+type unsentError struct{ error }
+
+// Unwrap gives gRPC's error.
+func (e unsentError) Unwrap() error { return e.error }
+
+// markUnsent tells calls that the controller can't have got from those whose answer is lost.
+func markUnsent(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	var at peer.Peer // of the stream, as soon as there was one
+	err := invoke(ctx, method, req, reply, conn, append(opts, grpc.Peer(&at))...)
+	if err != nil && at.Addr == nil {
+		return unsentError{err}
+	}
+	return err
 }
 
 // Close ends the connection and all calls.

@@ -22,6 +22,8 @@ import (
 // UnreachableError says that no controller answered, why, and what to do.
 type UnreachableError struct {
 	Address, Why, Fix string
+	// Unsent says that the request never left this machine.
+	Unsent bool
 }
 
 // Error names the address, the cause and the fix.
@@ -70,11 +72,12 @@ func (c *Conn) Explain(ctx context.Context, err error) error {
 	if !ok {
 		return err
 	}
+	unsent := isAs[unsentError](err)
 	switch st.Code() { //nolint:exhaustive // the others are refusals
 	case codes.Unavailable:
-		return c.unreachable(ctx, st.Message(), "")
+		return c.unreachable(ctx, unsent, st.Message(), "")
 	case codes.DeadlineExceeded:
-		return c.unreachable(ctx, "", "no answer in time")
+		return c.unreachable(ctx, unsent, "", "no answer in time")
 	case codes.Canceled:
 		return context.Canceled
 	}
@@ -109,8 +112,8 @@ func refused(st *status.Status) error {
 }
 
 // unreachable finds out why by connecting once more: gRPC hands on no more than a text.
-func (c *Conn) unreachable(ctx context.Context, text, slow string) error {
-	e := &UnreachableError{Address: c.address}
+func (c *Conn) unreachable(ctx context.Context, unsent bool, text, slow string) error {
+	e := &UnreachableError{Address: c.address, Unsent: unsent}
 	failure := c.try(context.WithoutCancel(ctx))
 	switch {
 	case failure != nil:
