@@ -22,9 +22,9 @@ import (
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
-// maxTreePlans is how many uploaded trees are planned at the same time. It is less than
-// maxUploads, so that a slow node does not keep others from validating.
-const maxTreePlans = 2
+// maxTreePlans is how many uploaded trees are planned at the same time. They have left their
+// places among uploads: a slow node does not keep others from validating.
+const maxTreePlans = 4
 
 // reasonNotInTree: the node is not in what was uploaded.
 const reasonNotInTree = "NotInDesiredState"
@@ -48,13 +48,21 @@ func (s *Service) PlanTree(stream grpc.BidiStreamingServer[ktrdrv1.PlanTreeReque
 		next, err := receive()
 		return next.GetContent(), err
 	}
-	return s.uploaded(ctx, "plan", content, func(dir string) error {
+	return s.uploaded(ctx, "plan", content, func(dir string, leave func()) error {
 		answer, err := s.validated(ctx, dir)
 		if err != nil {
 			return err
 		}
+		planned := len(answer.GetProblems()) == 0 && s.beginPlanning()
+		if planned {
+			defer func() { <-s.planning }()
+			leave()
+		}
 		if err := stream.Send(&ktrdrv1.PlanTreeResponse{Kind: &ktrdrv1.PlanTreeResponse_Checked{Checked: answer}}); err != nil || len(answer.GetProblems()) > 0 {
 			return err
+		}
+		if !planned {
+			return status.Errorf(codes.ResourceExhausted, "the folder is checked, but nodes plan %d others already; try again in a moment", maxTreePlans)
 		}
 		return s.planFolder(ctx, dir, first.GetNodes(), func(p *ktrdrv1.NodePlan) error {
 			return stream.Send(&ktrdrv1.PlanTreeResponse{Kind: &ktrdrv1.PlanTreeResponse_Plan{Plan: p}})
@@ -62,17 +70,21 @@ func (s *Service) PlanTree(stream grpc.BidiStreamingServer[ktrdrv1.PlanTreeReque
 	})
 }
 
+// beginPlanning takes a place of maxTreePlans; false when there is none.
+func (s *Service) beginPlanning() bool {
+	select {
+	case s.planning <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 // planFolder asks nodes and gives each one's plan to send, one at a time.
 func (s *Service) planFolder(ctx context.Context, dir string, names []string, send func(*ktrdrv1.NodePlan) error) error {
 	id := make([]byte, 20) // agents take what has the form of a commit
 	_, _ = rand.Read(id)
 	label := fmt.Sprintf("upload-%x", id[:4])
-	select {
-	case s.planning <- struct{}{}:
-		defer func() { <-s.planning }()
-	default:
-		return status.Error(codes.ResourceExhausted, "other uploads are being planned; try again")
-	}
 	tree, err := slicing.Open(source.Tree{Dir: dir, Revision: source.Revision{ID: hex.EncodeToString(id), Subject: "an uploaded folder", Author: by(ctx), Time: time.Now()}})
 	if err != nil {
 		return err

@@ -192,7 +192,7 @@ func TestPlanTreeEnds(t *testing.T) {
 	node := l.connect(t.Context(), "b", &ktrdrv1.Hello{Version: "test", Commands: []string{"plan"}})
 	l.await("b is connected", func() bool { return len(l.hub.News(0).Nodes) == 1 })
 	files := state(nil)
-	for range 3 { // more than may be planned at the same time
+	for range 5 { // more than may be planned at the same time
 		ctx, cancel := context.WithCancel(t.Context())
 		stream := l.planTree(ctx, files, "b")
 		command := receive(t, node, (*ktrdrv1.ControllerMessage).GetCommand, func(c *ktrdrv1.Command) bool { return c.GetPlan() != nil })
@@ -207,17 +207,26 @@ func TestPlanTreeEnds(t *testing.T) {
 	var streams []ktrdrv1.FleetService_PlanTreeClient
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	for range 2 {
+	for range 4 {
 		streams = append(streams, l.planTree(ctx, files, "b"))
 		receive(t, node, (*ktrdrv1.ControllerMessage).GetCommand, func(c *ktrdrv1.Command) bool { return c.GetPlan() != nil })
 	}
-	if _, _, err := answers(l.planTree(ctx, files, "b")); status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("a third one: %v", err)
+	// What nodes plan takes no place of what is uploaded: a fifth one is checked, and told to come again.
+	checked, _, err := answers(l.planTree(ctx, files, "b"))
+	if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "try again") || len(checked.GetNodes()) == 0 {
+		t.Errorf("a fifth one: %v, checked: %v", err, checked)
+	}
+	validate, err := l.fleet().Validate(ctx)
+	must(t, err)
+	must(t, validate.Send(&ktrdrv1.TreeChunk{Content: archive(t, files)}))
+	if got, err := validate.CloseAndRecv(); err != nil || len(got.GetProblems()) > 0 {
+		t.Errorf("validate while nodes plan: %v %v", got, err)
 	}
 	cancel()
 	for _, stream := range streams {
 		_, _, _ = answers(stream)
 	}
+	l.await("nothing is left behind", func() bool { left, err := os.ReadDir(temp); return err == nil && len(left) == 0 })
 }
 
 // TestPoolsOfNodes: the fleet has them with the sizes that the head gives them.

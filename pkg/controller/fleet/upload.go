@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -43,7 +44,7 @@ func (s *Service) Validate(in grpc.ClientStreamingServer[ktrdrv1.TreeChunk, ktrd
 		chunk, err := receive()
 		return chunk.GetContent(), err
 	}
-	return s.uploaded(ctx, "validate", content, func(dir string) error {
+	return s.uploaded(ctx, "validate", content, func(dir string, _ func()) error {
 		answer, err := s.validated(ctx, dir)
 		if err != nil {
 			return err
@@ -78,14 +79,17 @@ func within[T any](limit time.Duration, receive func() (T, error)) func() (T, er
 	}
 }
 
-// uploaded unpacks an archive and calls use with its folder, which goes away after that.
-func (s *Service) uploaded(ctx context.Context, doing string, content func() ([]byte, error), use func(dir string) error) error {
+// uploaded unpacks an archive and calls use with its folder, which goes away after that. The
+// upload has its place until then, or until use calls leave: it has to have another place by
+// then, because the folder takes room on the disk.
+func (s *Service) uploaded(ctx context.Context, doing string, content func() ([]byte, error), use func(dir string, leave func()) error) error {
 	select {
 	case s.uploads <- struct{}{}:
-		defer func() { <-s.uploads }()
 	default:
-		return status.Error(codes.ResourceExhausted, "too many uploads are looked at; try again")
+		return status.Errorf(codes.ResourceExhausted, "%d uploads are looked at already; try again in a moment", maxUploads)
 	}
+	leave := sync.OnceFunc(func() { <-s.uploads })
+	defer leave()
 	dir, err := os.MkdirTemp("", "ktrdr-upload-")
 	if err != nil {
 		return s.failed(ctx, doing, err)
@@ -96,7 +100,7 @@ func (s *Service) uploaded(ctx context.Context, doing string, content func() ([]
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
 	if err == nil {
-		err = use(dir)
+		err = use(dir, leave)
 	}
 	if err != nil {
 		return s.failed(ctx, doing, err)
