@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"charm.land/lipgloss/v2"
@@ -155,7 +156,7 @@ func (s *session) watch(cmd *cobra.Command, f feed, args []string, v view) error
 	var d display = &lineDisplay{view: v}
 	switch {
 	case v.format == formatJSON:
-		d = &jsonDisplay{out: v.out}
+		d = &jsonDisplay{out: v.out, notes: cmd.ErrOrStderr()}
 	case v.format == formatYAML:
 		return errors.New("--watch: write -o json for programs; each change is one line")
 	case isTerminal(v.out):
@@ -203,7 +204,12 @@ func (l *lineDisplay) show(d *document) error {
 		l.last = now
 		return l.document(d)
 	}
-	l.lost = false
+	if l.lost {
+		l.lost = false
+		if _, err := lipgloss.Fprintln(l.out, dim(d.Time.Local().Format(time.DateTime)), "", "there is an answer again"); err != nil {
+			return err
+		}
+	}
 	keys := slices.Sorted(maps.Keys(now))
 	for key := range l.last {
 		if _, ok := now[key]; !ok {
@@ -260,22 +266,32 @@ func (d *document) states() map[string]string {
 	return out
 }
 
-// jsonDisplay prints one document for each change, each on a line.
+// jsonDisplay prints one document for each change, each on a line, and one after each time that
+// nobody answered, which is a note.
 type jsonDisplay struct {
-	out  io.Writer
-	last string
+	out, notes io.Writer
+	last       string
+	lost       bool
 }
 
 func (j *jsonDisplay) show(d *document) error {
 	key, err := fingerprint(d)
-	if err != nil || key == j.last {
+	if err != nil || key == j.last && !j.lost {
 		return err
 	}
-	j.last = key
+	j.last, j.lost = key, false
 	return writeLine(j.out, d)
 }
 
-func (j *jsonDisplay) away(error) error { return nil }
+func (j *jsonDisplay) away(err error) error {
+	if j.lost {
+		return nil
+	}
+	j.lost = true
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	_, err = fmt.Fprintln(j.notes, "ktrdrctl: "+oneLine(first))
+	return err
+}
 
 func (j *jsonDisplay) close() {}
 
