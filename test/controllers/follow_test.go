@@ -16,7 +16,10 @@ type followed struct {
 
 	b, c         *talker
 	logs, events *process
+	// watch is status --watch for programs, lines for people.
+	watch, lines *process
 	silent       []func() // end the talkers
+	pushed       []string // revisions
 }
 
 func newFollowed(t *testing.T) *followed {
@@ -41,7 +44,9 @@ func newFollowed(t *testing.T) *followed {
 	f.link(w, 0)
 	f.logs = f.run("logs", "-f", "workers", "--tail", "-1", "--node", "b", "--node", "c")
 	f.events = f.run("events", "-f")
-	await(t, "both ask the first controller", func() bool { return f.links[0].served() >= 2 })
+	f.watch, f.lines = f.run("status", "--watch", "-o", "json"), f.run("status", "--watch")
+	await(t, "all ask the first controller", func() bool { return f.links[0].served() >= 4 })
+	f.sees("at first", first)
 	f.link(w, 1)
 	f.silent = append(f.silent, f.b.talk(t), f.c.talk(t))
 	f.hear("at first", 50, f.b, f.c)
@@ -88,7 +93,7 @@ func (f *followed) complete() {
 				t.Errorf("%s: %d %s were told, not %d", k.Name, len(got), kind, last)
 			}
 		}
-		t.Logf("%s: %d lines and %d events, each once and in order", k.Name, lines, events)
+		t.Logf("%s said %d lines and %d events", k.Name, lines, events)
 	}
 	for _, p := range []*process{f.logs, f.events} {
 		if strings.Contains(p.log.all(), "left out") {
@@ -99,24 +104,28 @@ func (f *followed) complete() {
 
 // TestFollowersGoOn: a person follows logs and events of nodes at two controllers, by a name that
 // both have. The controller that is asked is killed, then the link to the other one is cut: they
-// go on at the one that is left.
+// go on at the one that is left. Who watches the status is told of each loss, and then sees what is.
 func TestFollowersGoOn(t *testing.T) {
 	f := newFollowed(t)
 	if c := f.world.c; !slices.Equal(f.world.at(c[0]), []string{"b"}) || !slices.Equal(f.world.at(c[1]), []string{"c"}) {
 		t.Fatalf("the nodes are at %v and %v", f.world.at(c[0]), f.world.at(c[1]))
 	}
 	f.world.c[0].kill()
+	f.sees("after the death of the controller that was asked", f.push("the second"))
 	f.hear("after the death of the controller that was asked", 50, f.b, f.c)
 	if f.links[1].served() == 0 {
 		t.Error("nobody asked the other controller")
 	}
 	f.world.c[0].start()
 	f.links[1].cut()
+	third := f.push("the third")
 	if took := f.hear("after the link was cut", 50, f.b, f.c); took > 40*time.Second {
 		t.Errorf("a link that carries nothing was noticed after %s", took)
 	}
+	f.sees("after the link was cut", third)
 	f.links[1].mend()
 	f.complete()
+	f.current()
 }
 
 // TestPeerFails: the controller of one node hangs and comes back, hangs until its node goes away,

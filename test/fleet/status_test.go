@@ -194,7 +194,7 @@ func (f *fleet) tellsPeople(t *testing.T, d *document) {
 	rows := []string{
 		`(?m)^a +/mnt/ktrdr_data +ok `,
 		`(?m)^a +core/db +ok +\d+\w+ +1 MB +ktrdr-nightly\.dump `,
-		`(?m)^a +core +op://KTRDR Homelab Secrets/\S+/` + planted.jwt.Name + ` +1 +ok `,
+		`(?m)^a +core +op://KTRDR Homelab Secrets/\S+/` + planted.jwt.Name + ` +[1-9]\d* +ok `,
 		fmt.Sprintf(`(?m)^gpu +gpu +op://KTRDR Homelab Secrets/\S+/%s +%d +ok `, planted.password.Name, generationOf(d.of("gpu"))),
 	}
 	for node, names := range workersOf {
