@@ -174,7 +174,7 @@ func (a *Agent) wire() error {
 		Kept: keptSecrets{a}, Rotation: a.folders,
 		Files: a.files, Checker: checker{}, Policy: a.gate, Registries: a.engine, Log: a.log.With("component", "apply"),
 	})
-	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log, Providers: a.secrets.Providers, Secrets: a.secretsStatus, StackSecrets: a.stackSecrets, Source: a.cfg.Source.told()})
+	a.report = report.New(report.Config{Node: a.cfg.Node, Log: a.log, Numbers: a.eventNumbers, Providers: a.secrets.Providers, Secrets: a.secretsStatus, StackSecrets: a.stackSecrets, Source: a.cfg.Source.told()})
 	a.loop = reconcile.New(reconcile.Config{
 		World: a.cache, Applier: a.exec, Secrets: contract{a.secrets}, Policy: a.gate, Report: a.report,
 		Log: a.log.With("component", "reconcile"), Limits: reconcile.DefaultLimits(),
@@ -199,6 +199,15 @@ func (a *Agent) wire() error {
 		},
 	}
 	return nil
+}
+
+// eventNumbers reserves numbers for events that come next.
+func (a *Agent) eventNumbers(from uint64) uint64 {
+	first, err := a.store.Reserve(from, report.ReservedNumbers)
+	if err != nil {
+		a.log.Warn("numbers of events are not on disk; they may repeat after a restart with the clock set back", "err", err)
+	}
+	return first
 }
 
 // checker runs the HTTP and TCP probes of stacks.

@@ -33,10 +33,13 @@ type incident struct {
 type eventLog struct {
 	log *slog.Logger
 
-	mu      sync.Mutex
-	ring    []api.Event // ring[next] is the oldest once it is full
-	next    int
-	seq     uint64
+	mu   sync.Mutex
+	ring []api.Event // ring[next] is the oldest once it is full
+	next int
+	seq  uint64
+	// numbers reserves the next ones after limit is reached; nil for no limit.
+	numbers func(from uint64) uint64
+	limit   uint64
 	changed chan struct{} // closed at the next event
 	flaps   map[string]*flap
 }
@@ -47,12 +50,25 @@ type flap struct {
 	last  time.Time
 }
 
-// newEventLog numbers events from the present time in milliseconds: numbers grow across
-// restarts, so that a reader which waits for what comes after the last one misses none.
-func newEventLog(log *slog.Logger) *eventLog {
-	return &eventLog{
-		log: log, seq: uint64(max(0, time.Now().UnixMilli())), //nolint:gosec // not negative
+// ReservedNumbers is how many numbers of events are reserved at a time.
+const ReservedNumbers = 10_000
+
+// newEventLog numbers events from the present time in milliseconds, or from what was reserved
+// before where the clock was set back: numbers grow across restarts, so that a reader which
+// waits for what comes after the last one misses none.
+func newEventLog(log *slog.Logger, numbers func(from uint64) uint64) *eventLog {
+	l := &eventLog{
+		log: log, seq: uint64(max(0, time.Now().UnixMilli())), numbers: numbers, //nolint:gosec // not negative
 		changed: make(chan struct{}), flaps: map[string]*flap{},
+	}
+	l.reserve()
+	return l
+}
+
+func (l *eventLog) reserve() {
+	if l.numbers != nil {
+		first := l.numbers(l.seq + 1)
+		l.seq, l.limit = first-1, first-1+ReservedNumbers
 	}
 }
 
@@ -74,6 +90,9 @@ func (l *eventLog) append(e *incident) bool {
 		return false
 	case n == flapLimit:
 		e.Message += fmt.Sprintf(" (often: not told again before it has been quiet for %s)", flapQuiet)
+	}
+	if l.seq == l.limit {
+		l.reserve()
 	}
 	l.seq++
 	e.Seq = l.seq

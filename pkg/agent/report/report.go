@@ -25,6 +25,9 @@ type Config struct {
 	// StackSecrets tells about the references of a stack, by the digests of the values that
 	// its containers get now, without waiting for anything; nil when there is nothing to tell.
 	StackSecrets func(stack string, inForce map[string]string) []api.StackSecret
+	// Numbers reserves numbers of events on disk: it returns the first of reserved new ones that
+	// no agent on this node has given, at least from. nil: the clock alone makes them grow.
+	Numbers func(from uint64) (first uint64)
 	// Source is where the desired state comes from.
 	Source Source
 }
@@ -87,7 +90,7 @@ func New(cfg Config) *Report {
 		from:         cfg.Source,
 		stackSecrets: cfg.StackSecrets,
 		metrics:      telemetry.NewMetrics(telemetry.Build{Version: api.Version, Commit: api.Commit}),
-		events:       newEventLog(cfg.Log.With("node", cfg.Node)),
+		events:       newEventLog(cfg.Log.With("node", cfg.Node), cfg.Numbers),
 		started:      time.Now(),
 		conditions:   map[string]api.Condition{},
 		mounts:       map[string]api.MountState{},

@@ -259,3 +259,35 @@ func TestWaitEvents(t *testing.T) {
 		}
 	})
 }
+
+// TestEventsAfterAClockStep: numbers, which readers go by, grow within a life of the agent and
+// across its restarts, however the clock is set.
+func TestEventsAfterAClockStep(t *testing.T) {
+	var reserved uint64
+	reserve := func(from uint64) uint64 {
+		first := max(from, reserved+1)
+		reserved = first - 1 + report.ReservedNumbers
+		return first
+	}
+	say := func(events int) (first, last uint64) {
+		r := report.New(report.Config{Node: "b", Log: slog.New(slog.DiscardHandler), Numbers: reserve})
+		for i := range events {
+			r.SetMount(fmt.Sprintf("/m%d", i), api.MountState{Reason: api.ReasonMountMissing})
+		}
+		all := r.Events(0, events)
+		return all[len(all)-1].Seq + 1 - uint64(events), all[len(all)-1].Seq
+	}
+	_, last := say(3)
+	synctest.Test(t, func(t *testing.T) { // its clock says 2000
+		for _, count := range []int{1, report.ReservedNumbers + 1, 1} {
+			first, next := say(count)
+			if first <= last {
+				t.Errorf("number %d after %d", first, last)
+			}
+			last = next
+		}
+	})
+	if first, _ := say(1); first <= last {
+		t.Errorf("number %d after %d, with the clock put right", first, last)
+	}
+}

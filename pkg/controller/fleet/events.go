@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -40,6 +41,8 @@ type told struct {
 	by    string
 	node  string
 	event *ktrdrv1.Event
+	// at is its place among those of others: the time of the newest one up to it of its origin.
+	at time.Time
 }
 
 // Events streams events of nodes and of controllers, wherever nodes are connected. Those before
@@ -120,7 +123,7 @@ func (w *eventWatch) past(ctx context.Context, follow bool, sources *sync.WaitGr
 	sources.Go(func() {
 		keep := add
 		_ = hubs.StreamEvents(ctx, hub.EventQuery{Nodes: w.nodes, Limit: maxEvents, Follow: follow},
-			func(e hub.Event) error { return keep(told{here, e.Node, e.Event}) },
+			func(e hub.Event) error { return keep(told{by: here, node: e.Node, event: e.Event}) },
 			func() error { keep = w.hand(ctx); close(from); return nil })
 	})
 	ids, asked := w.others(ctx), sync.WaitGroup{}
@@ -132,7 +135,7 @@ func (w *eventWatch) past(ctx context.Context, follow bool, sources *sync.WaitGr
 				if e.GetEvent() == nil {
 					return nil
 				}
-				return add(told{id, e.GetNode(), e.GetEvent()})
+				return add(told{by: id, node: e.GetNode(), event: e.GetEvent()})
 			})
 			if err != nil && ctx.Err() == nil {
 				_ = add(lacking(id, err))
@@ -164,7 +167,8 @@ func (w *eventWatch) hand(ctx context.Context) func(told) error {
 	}
 }
 
-// ordered leaves out what several controllers have, and notes what was told.
+// ordered leaves out what several controllers have, and notes what was told. Events of one
+// origin stay in the order of their numbers: its clock may have been set back.
 func (w *eventWatch) ordered(list []told) []told {
 	seen := map[string]bool{}
 	list = slices.DeleteFunc(list, func(e told) bool {
@@ -173,16 +177,27 @@ func (w *eventWatch) ordered(list []told) []told {
 		seen[key] = true
 		return again
 	})
-	for _, e := range list {
-		w.marks[e.origin()] = max(w.marks[e.origin()], e.event.GetSeq())
+	slices.SortStableFunc(list, func(x, y told) int { return cmp.Compare(x.event.GetSeq(), y.event.GetSeq()) })
+	newest := map[string]time.Time{}
+	for i := range list {
+		e := &list[i]
+		origin := e.origin()
+		w.marks[origin] = max(w.marks[origin], e.event.GetSeq())
+		if e.at = e.event.GetTime().AsTime(); e.event.GetSeq() == 0 {
+			continue // said of it, not by it
+		}
+		if e.at.Before(newest[origin]) {
+			e.at = newest[origin]
+		}
+		newest[origin] = e.at
 	}
-	slices.SortStableFunc(list, func(x, y told) int { return x.event.GetTime().AsTime().Compare(y.event.GetTime().AsTime()) })
+	slices.SortStableFunc(list, func(x, y told) int { return x.at.Compare(y.at) })
 	return list
 }
 
 // lacking says that a controller's events are missing. It has no number: nothing is newer.
 func lacking(id string, err error) told {
-	return told{id, "", &ktrdrv1.Event{
+	return told{by: id, event: &ktrdrv1.Event{
 		Time: timestamppb.New(time.Now()), Level: "warn", Object: id, Reason: reasonElsewhere,
 		Message: wire.Text(cut("events of nodes at another controller are missing here: "+err.Error(), 1<<10)),
 	}}
@@ -220,7 +235,7 @@ func (w *eventWatch) followOthers(ctx context.Context) {
 					if e.GetEvent() == nil {
 						return nil
 					}
-					return hand(told{id, e.GetNode(), e.GetEvent()})
+					return hand(told{by: id, node: e.GetNode(), event: e.GetEvent()})
 				})
 				mu.Lock()
 				defer mu.Unlock()

@@ -217,6 +217,8 @@ func (s *Store) decodeOne(at entry, content []byte) error {
 		case keyLastGood:
 			s.lastGood = content
 			return nil
+		case keyReserved:
+			return json.Unmarshal(content, &s.reserved)
 		}
 	}
 	return errUnknown

@@ -47,6 +47,8 @@ type Store struct {
 	// nodeKey sits behind a func so that printing a Store by accident does not show it.
 	nodeKey  func() []byte
 	lastGood []byte
+	// reserved is the highest number of an event that may have been given.
+	reserved uint64
 
 	disk   *disk
 	healed string
@@ -68,6 +70,7 @@ const (
 
 	keyNode     = "key"
 	keyLastGood = "last-good"
+	keyReserved = "reserved-events"
 )
 
 // Healed is a sentence about damage that Open met and mended; empty when there was none.
