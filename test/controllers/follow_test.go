@@ -128,14 +128,16 @@ func TestFollowersGoOn(t *testing.T) {
 	f.current()
 }
 
-// TestPeerFails: the controller of one node hangs and comes back, hangs until its node goes away,
-// and dies, while a person follows through the other one. The other node is told of all the while.
+// TestPeerFails: the controller of one node hangs for longer than its lease and comes back, hangs
+// until its node goes away, and dies, while a person follows through the other one. The other node
+// is told of all the while.
 func TestPeerFails(t *testing.T) {
 	f := newFollowed(t)
 	here, peer := f.world.c[0], f.world.c[1]
 
 	peer.hang()
 	f.hear("while the other controller hangs", 50, f.b)
+	await(t, "it counts as gone", func() bool { return f.world.connected(here) == 1 })
 	peer.wake()
 	f.hear("when the other controller goes on", 50, f.b, f.c)
 

@@ -63,6 +63,10 @@ func TestStatus(t *testing.T) {
 	t.Logf("all were connected again %s after the controller's start", since(began))
 	f.tellsAll(t, &d, "gpu")
 	f.tellsAll(t, &d, "c")
+	f.rotate(t, gpu, planted.password.Value)
+	f.karl.await(t, "all is as before", func(d *document) bool {
+		return d.settled(d.Head.Revision) && d.registered("available") && generationOf(d.of("gpu")) > known+1
+	})
 }
 
 // of is what the agent of a node said last; nil when nothing is known.
@@ -276,19 +280,17 @@ func (f *fleet) oldBackupIsTold(t *testing.T) {
 // rotate gives the database's password another value on a node, until the test ends.
 func (f *fleet) rotate(t *testing.T, n *node, value string) {
 	t.Helper()
-	old := secretsFile()
-	text := strings.Replace(old, dotenvQuote(planted.password.Value), dotenvQuote(value), 1)
-	if text == old {
+	old, was := secretsFile(), dotenvQuote(planted.password.Value)
+	if !strings.Contains(old, was) {
 		t.Fatal("the file of secrets has no password of the database")
 	}
-	t.Cleanup(func() {
-		if err := n.put("/etc/ktrdr/secrets.env", old, 0o600); err != nil {
+	put := func(text string) {
+		if err := n.put("/etc/ktrdr/secrets.env", text, 0o600); err != nil {
 			t.Error(err)
 		}
-	})
-	if err := n.put("/etc/ktrdr/secrets.env", text, 0o600); err != nil {
-		t.Fatal(err)
 	}
+	t.Cleanup(func() { put(old) })
+	put(strings.Replace(old, was, dotenvQuote(value), 1))
 }
 
 // tellsAlone: on the machine itself ktrdrctl asks the agent, which tells the same.
