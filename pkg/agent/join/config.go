@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -34,14 +35,22 @@ func (r *run) writeConfig(context.Context) error {
 		return fmt.Errorf("make the folder of the configuration: %w", err)
 	}
 	if r.exists {
-		copied := r.ConfigFile + ".before-" + time.Now().UTC().Format("20060102T150405Z")
-		if err := os.WriteFile(copied, before, 0o600); err != nil {
+		copied, err := keepCopy(r.ConfigFile, before)
+		if err != nil {
 			return fmt.Errorf("keep a copy of the configuration: %w", err)
 		}
 		r.say("the configuration as it was is in %s", copied)
 	}
-	tmp := r.ConfigFile + ".new"
-	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
+	// A link stays one: what manages the file it names goes on to do so.
+	file, mode := r.ConfigFile, fs.FileMode(0o600)
+	if resolved, err := filepath.EvalSymlinks(file); err == nil {
+		file = resolved
+	}
+	if info, err := os.Stat(file); err == nil {
+		mode = info.Mode().Perm()
+	}
+	tmp := file + ".new"
+	if err := writeAs(tmp, text, mode); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	defer os.Remove(tmp) //nolint:errcheck // gone when all went well
@@ -50,11 +59,42 @@ func (r *run) writeConfig(context.Context) error {
 		return fmt.Errorf("%s can't be changed by this program; set node: %s and source.controller.endpoints: [%s] by hand and run join again: %w",
 			r.ConfigFile, r.token.Node, strings.Join(endpoints, ", "), err)
 	}
-	if err := os.Rename(tmp, r.ConfigFile); err != nil {
+	if err := os.Rename(tmp, file); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	r.say("%s follows the controller", r.ConfigFile)
 	return nil
+}
+
+// keepCopy writes what a file held beside it, under a name that nothing has yet.
+func keepCopy(name string, content []byte) (string, error) {
+	stem := name + ".before-" + time.Now().UTC().Format("20060102T150405Z")
+	for n := 1; ; n++ {
+		copied := stem
+		if n > 1 {
+			copied += "-" + strconv.Itoa(n)
+		}
+		file, err := os.OpenFile(copied, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // beside the file that the operator names
+		if errors.Is(err, fs.ErrExist) {
+			continue // of another join within the second
+		}
+		if err != nil {
+			return "", err
+		}
+		_, err = file.Write(content)
+		return copied, errors.Join(err, file.Close())
+	}
+}
+
+// writeAs makes a file with a mode, whatever the umask.
+func writeAs(name, text string, mode fs.FileMode) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		return err
+	}
+	return os.Chmod(name, mode)
 }
 
 // configure returns a configuration with another node and source. A top-level key reaches
