@@ -71,7 +71,7 @@ type unsentError struct{ error }
 func (e unsentError) Unwrap() error { return e.error }
 
 // markUnsent tells calls that the controller can't have got from those whose answer is lost.
-func markUnsent(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+func markUnsent(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error { //nolint:revive // the signature is gRPC's
 	var at peer.Peer // of the stream, as soon as there was one
 	err := invoke(ctx, method, req, reply, conn, append(opts, grpc.Peer(&at))...)
 	if err != nil && at.Addr == nil {
