@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 
 	"ktrdr.io/fleet/pkg/controller/hub"
@@ -23,6 +24,8 @@ type Client struct {
 	Address func(ctx context.Context, id string) (string, error)
 	// TLS shows this controller's certificate and trusts the fleet's authority. Required.
 	TLS func() (*tls.Config, error)
+	// Options are added to those of connections and win over them; for tests.
+	Options []grpc.DialOption
 
 	mu    sync.Mutex
 	conns map[string]*grpc.ClientConn // by address
@@ -121,9 +124,12 @@ func (c *Client) conn(address string) (*grpc.ClientConn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if conn, ok := c.conns[address]; ok {
+		if conn.GetState() == connectivity.TransientFailure {
+			conn.ResetConnectBackoff() // who asks waits for it, and it may be back
+		}
 		return conn, nil
 	}
-	conn, err := wire.Dial(wire.Client{Target: address, TLS: c.TLS, Options: []grpc.DialOption{wire.Attentive()}})
+	conn, err := wire.Dial(wire.Client{Target: address, TLS: c.TLS, Options: append([]grpc.DialOption{wire.Attentive()}, c.Options...)})
 	if err != nil {
 		return nil, err
 	}

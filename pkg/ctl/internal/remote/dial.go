@@ -23,6 +23,8 @@ type Config struct {
 	// Authority, Certificate and Key are PEM; a certificate or a token is enough.
 	Authority, Certificate, Key []byte
 	Token                       string
+	// Options are added to those of the connection and win over them; for tests.
+	Options []grpc.DialOption
 }
 
 // maxFleet bounds the state of a fleet, in bytes: 1,000 nodes of 20 services are about
@@ -53,7 +55,7 @@ func Dial(cfg Config) (*Conn, error) {
 	c := &Conn{address: cfg.Address, tls: conf}
 	c.grpc, err = wire.Dial(wire.Client{
 		Target: cfg.Address, Token: cfg.Token, TLS: func() (*tls.Config, error) { return conf, nil },
-		Options: []grpc.DialOption{wire.Attentive(), grpc.WithUnaryInterceptor(markUnsent)},
+		Options: append([]grpc.DialOption{wire.Attentive(), grpc.WithUnaryInterceptor(markUnsent)}, cfg.Options...),
 	})
 	if err != nil {
 		return nil, err

@@ -122,6 +122,7 @@ func (c *Conn) unreachable(ctx context.Context, unsent bool, text, slow string) 
 		e.Why, e.Fix = slow, "It may be overloaded. Wait longer with --timeout."
 	default:
 		e.Why, e.Fix = "the connection ended: "+text, fixRunning
+		c.grpc.ResetConnectBackoff() // it is back: the next call need not wait for the pause between attempts
 	}
 	return e
 }

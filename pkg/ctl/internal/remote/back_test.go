@@ -1,0 +1,65 @@
+package remote_test
+
+import (
+	"encoding/pem"
+	"errors"
+	"net"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+
+	"ktrdr.io/fleet/pkg/ctl/internal/remote"
+	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+)
+
+// TestBackAtOnce: a controller that was away for long is asked again as soon as it answers, however
+// long the pause between attempts has become.
+func TestBackAtOnce(t *testing.T) {
+	made := httptest.NewTLSServer(nil) // its certificate
+	defer made.Close()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	_ = l.Close()
+	c, err := remote.Dial(remote.Config{
+		Address: address, Authority: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: made.Certificate().Raw}), Token: "token",
+		Options: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: time.Hour, MaxDelay: time.Hour}})},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	call := func() error {
+		_, err := c.Fleet.GetFleet(t.Context(), &ktrdrv1.GetFleetRequest{})
+		return c.Explain(t.Context(), err)
+	}
+	if _, away := errors.AsType[*remote.UnreachableError](call()); !away {
+		t.Fatal("somebody answers")
+	}
+	if l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", address); err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.Creds(credentials.NewServerTLSFromCert(&made.TLS.Certificates[0])))
+	ktrdrv1.RegisterFleetServiceServer(server, ktrdrv1.UnimplementedFleetServiceServer{})
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(l) })
+	defer serving.Wait()
+	defer server.Stop()
+	for end := time.Now().Add(time.Minute); ; <-time.After(10 * time.Millisecond) {
+		err := call()
+		if refused, ok := errors.AsType[*remote.RefusedError](err); ok && refused.Code == codes.Unimplemented {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("it is back and not asked: %v", err)
+		}
+	}
+}
