@@ -41,6 +41,8 @@ func TestControllersDiskDied(t *testing.T) {
 	if got := n.run(t, "sh", "-ec", "stat --format='%n %a' /var/backups/ktrdr/*/*; stat --format='%n %a %U' "+stateDir+"/store"); strings.Count(got, " 600") != 2 || !strings.Contains(got, "store 700 ktrdr-controller") {
 		t.Errorf("others may read\n%s", got)
 	}
+	// Whoever has added the context deletes this file; other tests have not yet.
+	credentials := n.run(t, "cat", stateDir+"/admin.yaml")
 	n.run(t, "systemctl", "disable", "--now", "--quiet", "ktrdr-controller")
 	n.run(t, "rm", "-r", stateDir)
 	began := time.Now()
@@ -50,6 +52,9 @@ func TestControllersDiskDied(t *testing.T) {
 		t.Errorf("restore says\n%s", said)
 	}
 	n.run(t, "systemctl", "enable", "--now", "--quiet", "ktrdr-controller")
+	if err := n.put(stateDir+"/admin.yaml", credentials, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	f.karl.settle(t, head)
 	t.Logf("the fleet was whole %s after its controller had lost everything", since(began))
 	f.admin.ctl(t, 0, "operator", "list")

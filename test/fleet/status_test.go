@@ -122,7 +122,8 @@ func generationOf(st *api.NodeStatus) uint64 {
 func (f *fleet) tellsAll(t *testing.T, d *document, name string) {
 	t.Helper()
 	n := d.Nodes[d.index(t, name)]
-	if !n.Connected || !n.Converged || !n.Joined || !n.Desired || n.Version != version || n.CertificateEnds.Before(time.Now()) || n.Status == nil {
+	installed, _, _ := strings.Cut(f.nodes[name].run(t, "ktrdr-agent", "version"), " ")
+	if !n.Connected || !n.Converged || !n.Joined || !n.Desired || n.Version != installed || n.CertificateEnds.Before(time.Now()) || n.Status == nil {
 		t.Fatalf("%s: %+v", n.Name, n)
 	}
 	found, err := f.nodes[name].containers()

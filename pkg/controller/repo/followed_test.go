@@ -201,6 +201,20 @@ func TestFollowedChangeIsDoneAgain(t *testing.T) {
 
 // TestFollowedChangeIsOvertaken: between a push and the move of the head another controller finds
 // the commit, accepts it and makes the next change.
+// TestFollowedChangeNeverGetsItsTurn: others hold the remote's branch at each try. That is what
+// ErrHeadMoved says, whatever the remote calls it.
+func TestFollowedChangeNeverGetsItsTurn(t *testing.T) {
+	f, g := newForge(t), newGate(t)
+	followed := f.follow(t, g)
+	if err := os.WriteFile(filepath.Join(f.bare, "refs", "heads", "main.lock"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := f.tip()
+	if made, err := followed.Change(t.Context(), scale("bob", 3)); !errors.Is(err, repo.ErrHeadMoved) || f.tip() != before {
+		t.Errorf("%+v, %v", made, err)
+	}
+}
+
 func TestFollowedChangeIsOvertaken(t *testing.T) {
 	f, g := newForge(t), newGate(t)
 	followed, other := f.follow(t, g), f.follow(t, &gate{file: g.file})

@@ -62,6 +62,9 @@ func (f *Followed) change(ctx context.Context, c Change, makeCommit func(ctx con
 			return made, err
 		}
 	}
+	if !errors.Is(err, ErrHeadMoved) { // the remote's word for it
+		err = fmt.Errorf("%w: %w", ErrHeadMoved, err)
+	}
 	return Commit{}, err
 }
 
