@@ -118,11 +118,18 @@ func generationOf(st *api.NodeStatus) uint64 {
 	return 0
 }
 
+// agentVersion is that of the installed agent: other tests upgrade it.
+func (n *node) agentVersion(t *testing.T) string {
+	t.Helper()
+	installed, _, _ := strings.Cut(n.run(t, "ktrdr-agent", "version"), " ")
+	return installed
+}
+
 // tellsAll checks each word of the scenario's sentence for a node.
 func (f *fleet) tellsAll(t *testing.T, d *document, name string) {
 	t.Helper()
 	n := d.Nodes[d.index(t, name)]
-	installed, _, _ := strings.Cut(f.nodes[name].run(t, "ktrdr-agent", "version"), " ")
+	installed := f.nodes[name].agentVersion(t)
 	if !n.Connected || !n.Converged || !n.Joined || !n.Desired || n.Version != installed || n.CertificateEnds.Before(time.Now()) || n.Status == nil {
 		t.Fatalf("%s: %+v", n.Name, n)
 	}
@@ -189,7 +196,7 @@ func (f *fleet) tellsPeople(t *testing.T, d *document) {
 	for _, row := range []string{
 		`(?m)^fleet \S+  head ` + d.Head.Revision[:7],
 		`(?m)^rollout ` + d.Rollout.Revision[:7] + `\S* succeeded`,
-		`(?m)^a +Converged +1/1 +` + d.Head.Revision[:7] + `\S* .*` + regexp.QuoteMeta(version),
+		`(?m)^a +Converged +1/1 +` + d.Head.Revision[:7] + `\S* .*` + regexp.QuoteMeta(f.nodes["a"].agentVersion(t)),
 		`(?m)^c +workers +backtest-worker-1 +backtest-worker-1 +running +healthy +ktrdr-backend:sha-de00001 `,
 		`(?m)^gpu +gpu +training-worker-gpu +training-worker-gpu +running +healthy `,
 	} {
