@@ -60,7 +60,10 @@ func (m *manifest) dir(name string, mode fs.FileMode) error {
 	if err := m.add(entry{name: name, mode: mode}); err != nil || m.root == nil {
 		return err
 	}
-	return m.root.Mkdir(name, 0o755)
+	if err := m.root.Mkdir(name, 0o755); err != nil {
+		return err
+	}
+	return m.root.Chmod(name, 0o755) // as for files: not the umask's decision
 }
 
 func (m *manifest) symlink(name, target string) error {
