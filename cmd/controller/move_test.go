@@ -20,7 +20,7 @@ import (
 // decided is lost, and nothing is sent twice.
 func TestStoreMoves(t *testing.T) {
 	if testing.Short() {
-		t.Skip("two controllers and an etcd")
+		t.Skip("SKIPPED: -short leaves out two controllers and an etcd")
 	}
 	s := newSite(t)
 	agents := s.agents("a", "b", "c")

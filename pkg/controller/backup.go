@@ -26,8 +26,8 @@ import (
 const (
 	// backupURL is what the running controller answers on its socket. The host is for the header.
 	backupURL = "http://controller/v1/backup"
-	// backupStall is how long who gets a backup may take nothing. A backup keeps the store from
-	// using freed space again.
+	// backupStall is how long who gets a backup may take nothing, and who gives it send nothing.
+	// A backup keeps the store from using freed space again.
 	backupStall = 30 * time.Second
 	// backupAnswer bounds the wait for its first byte.
 	backupAnswer = 30 * time.Second
@@ -88,7 +88,11 @@ func (c *Config) askForBackup(ctx context.Context, w io.Writer) error {
 	dialer := net.Dialer{}
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", c.backupSocket())
+			conn, err := dialer.DialContext(ctx, "unix", c.backupSocket())
+			if err != nil {
+				return nil, err
+			}
+			return impatient{conn, backupStall}, nil
 		},
 		ResponseHeaderTimeout: backupAnswer, DisableKeepAlives: true,
 	}
@@ -112,6 +116,22 @@ func (c *Config) askForBackup(ctx context.Context, w io.Writer) error {
 		return fmt.Errorf("back the store up: the running controller's log says why it broke off, unless this end can't write: %w", err)
 	}
 	return nil
+}
+
+// impatient is a connection on which something has to come in time: a controller that hangs
+// would keep a nightly backup for ever.
+type impatient struct {
+	net.Conn
+
+	stall time.Duration
+}
+
+// Read implements net.Conn.
+func (c impatient) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(c.stall)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
 }
 
 // ownState refuses to make files that the controller could not open afterwards.
