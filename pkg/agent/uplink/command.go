@@ -91,8 +91,9 @@ func (c *commands) start(ctx context.Context, m *ktrdrv1.Command) {
 		defer cancel(nil)
 		result := &ktrdrv1.CommandResult{}
 		if err == nil {
-			defer c.forget(id)
 			err = c.run(run, m, result)
+			// Before the answer, so that who has it may ask for the next command at once.
+			c.forget(id)
 		}
 		result.Id = id
 		result.Reason, result.Message = c.explain(run, err)

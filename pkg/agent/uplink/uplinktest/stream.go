@@ -51,13 +51,20 @@ func (c *Controller) Connect(server grpc.BidiStreamingServer[ktrdrv1.AgentMessag
 	defer cancel()
 	defer close(s.done)
 	var seen uint64
-	var slice *ktrdrv1.Slice
 	c.change(func(st *state) {
 		for _, e := range st.events[run] {
 			seen = max(seen, e.GetSeq())
 		}
-		if slice = st.slice; slice.GetDigest() == hello.GetHello().GetSliceDigest() {
+		slice := st.slice
+		if slice.GetDigest() == hello.GetHello().GetSliceDigest() {
 			slice = nil
+		}
+		// What has to come first is queued before anybody else can send.
+		s.out <- &ktrdrv1.ControllerMessage{Kind: &ktrdrv1.ControllerMessage_Welcome{Welcome: &ktrdrv1.Welcome{
+			Version: "test", Controller: "test-controller", EventsSeen: seen,
+		}}}
+		if slice != nil {
+			s.out <- sliceMessage(slice)
 		}
 		c.stream = s
 		st.connected = true
@@ -68,12 +75,6 @@ func (c *Controller) Connect(server grpc.BidiStreamingServer[ktrdrv1.AgentMessag
 			c.stream, st.connected = nil, false
 		}
 	})
-	s.out <- &ktrdrv1.ControllerMessage{Kind: &ktrdrv1.ControllerMessage_Welcome{Welcome: &ktrdrv1.Welcome{
-		Version: "test", Controller: "test-controller", EventsSeen: seen,
-	}}}
-	if slice != nil {
-		s.out <- sliceMessage(slice)
-	}
 	wg.Go(func() {
 		defer cancel()
 		c.send(ctx, server, s)
