@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -15,6 +14,7 @@ import (
 
 	"ktrdr.io/fleet/pkg/agent"
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/configfile"
 	"ktrdr.io/fleet/pkg/telemetry"
 )
 
@@ -28,10 +28,6 @@ const usage = `ktrdr-agent makes the Docker engine of this node match the desire
   ktrdr-agent leave                                     stop the agent and remove its certificate; containers run on
   ktrdr-agent version                                   print the version
 `
-
-// exitConfig (EX_CONFIG of sysexits.h) is how run ends with an invalid configuration. The unit does
-// not try again then: it would be the same every time.
-const exitConfig = 78
 
 // gcPercent is how much garbage may be there before it is collected, of what is in use. The agent
 // mostly watches: half of Go's default saves some MB (docs/benchmarks.md) for a few milliseconds
@@ -117,16 +113,15 @@ func configured(command string, args []string, stderr io.Writer) int {
 
 // invalid tells what is wrong with the configuration, and returns the exit code of a command.
 func invalid(command string, err error, stderr io.Writer) int {
-	_, unread := errors.AsType[*fs.PathError](err)
 	switch {
-	case unread: // a disk or a moment, not the text
+	case !configfile.Invalid(err): // a disk or a moment, not the text
 	case command == "prepare":
 		// systemd heeds the code of run only, which comes next and says it in full.
 		fmt.Fprintln(stderr, "ktrdr-agent: nothing is prepared, the configuration is invalid")
 		return 0
 	case command == "run":
 		fmt.Fprintf(stderr, "ktrdr-agent: the configuration is invalid; correct it, then systemctl restart ktrdr-agent\n%v\n", err)
-		return exitConfig
+		return configfile.InvalidCode
 	}
 	fmt.Fprintln(stderr, "ktrdr-agent:", err)
 	return 1

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"ktrdr.io/fleet/pkg/configfile"
 )
 
 // TestInvalidConfiguration: run ends with the code that the unit does not try again, what the
@@ -27,9 +29,9 @@ func TestInvalidConfiguration(t *testing.T) {
 		code          int
 		says          string
 	}{
-		{"run", unknown, exitConfig, "nonsense"},
-		{"run", syntax, exitConfig, syntax},
-		{"run", level, exitConfig, "loud"},
+		{"run", unknown, configfile.InvalidCode, "nonsense"},
+		{"run", syntax, configfile.InvalidCode, syntax},
+		{"run", level, configfile.InvalidCode, "loud"},
 		{"check", unknown, 1, "nonsense"},
 		{"check", level, 1, "loud"},
 		{"init --once", unknown, 0, "the configuration is invalid"},

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/configfile"
 	"ktrdr.io/fleet/pkg/controller"
 	"ktrdr.io/fleet/pkg/telemetry"
 )
@@ -36,10 +37,6 @@ const usage = `ktrdr-controller brings revisions of the desired state to the nod
 
 All but version take --config FILE. Default: /etc/ktrdr/controller.yaml if it exists.
 `
-
-// exitConfig (EX_CONFIG of sysexits.h) is how run ends with an invalid configuration. The unit does
-// not try again then: it would be the same every time.
-const exitConfig = 78
 
 // gcPercent is how much garbage may be there before it is collected, of what is in use: half of
 // Go's default. A controller mostly waits for its agents, and what a burst of work leaves behind
@@ -227,16 +224,15 @@ func serve(ctx context.Context, cfg controller.Config, log *slog.Logger) int {
 
 // invalid tells what is wrong with the configuration, and returns the exit code of a command.
 func invalid(command string, o options, err error, stderr io.Writer) int {
-	_, unread := errors.AsType[*fs.PathError](err)
 	switch {
-	case unread: // a disk or a moment, not the text
+	case !configfile.Invalid(err): // a disk or a moment, not the text
 	case command == "init" && o.once:
 		// systemd heeds the code of run only, which comes next and says it in full.
 		fmt.Fprintln(stderr, "ktrdr-controller: nothing is made, the configuration is invalid")
 		return 0
 	case command == "run":
 		fmt.Fprintf(stderr, "ktrdr-controller: the configuration is invalid; correct it, then systemctl restart ktrdr-controller\n%v\n", err)
-		return exitConfig
+		return configfile.InvalidCode
 	}
 	fmt.Fprintln(stderr, "ktrdr-controller:", err)
 	return 1

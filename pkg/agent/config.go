@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/goccy/go-yaml"
-
 	"ktrdr.io/fleet/pkg/agent/report"
 	"ktrdr.io/fleet/pkg/agent/uplink"
+	"ktrdr.io/fleet/pkg/configfile"
 	"ktrdr.io/fleet/pkg/source"
 )
 
@@ -128,36 +126,11 @@ func Default() Config {
 	}
 }
 
-// maxConfigSize bounds the configuration file, in bytes.
-const maxConfigSize = 1 << 20
-
 // ReadConfig reads and validates a configuration file. Errors name file, line and column.
 func ReadConfig(path string) (Config, error) {
 	cfg := Default()
-	info, err := os.Stat(path)
-	if err != nil {
-		return cfg, fmt.Errorf("read configuration: %w", err)
-	}
-	if info.Size() > maxConfigSize {
-		return cfg, fmt.Errorf("read configuration %s: %d bytes are more than %d", path, info.Size(), maxConfigSize)
-	}
-	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
-	if err != nil {
-		return cfg, fmt.Errorf("read configuration: %w", err)
-	}
-	var something any
-	if err := yaml.Unmarshal(data, &something); err != nil {
-		return cfg, fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, true))
-	}
-	if something != nil { // a file with nothing but comments would take the defaults away
-		if err := yaml.UnmarshalWithOptions(data, &cfg, yaml.Strict()); err != nil {
-			return cfg, fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, true))
-		}
-	}
-	if err := cfg.Validate(); err != nil {
-		return cfg, fmt.Errorf("%s: %w", path, err)
-	}
-	return cfg, nil
+	err := configfile.Read(path, &cfg)
+	return cfg, err
 }
 
 // Validate joins all problems.
