@@ -4,12 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"testing"
 	"time"
 
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/test/look"
 )
 
 func (a *agent) tail() string {
@@ -24,12 +24,7 @@ func (a *agent) ask(method, path string) (int, []byte, error) {
 
 // askFor does, and waits as long as limit.
 func (a *agent) askFor(limit time.Duration, method, path string) (int, []byte, error) {
-	client := http.Client{Timeout: limit, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", a.socket)
-		},
-	}}
+	client := http.Client{Timeout: limit, Transport: look.Socket(a.socket)}
 	req, err := http.NewRequestWithContext(a.t.Context(), method, "http://agent"+path, nil)
 	if err != nil {
 		return 0, nil, err
@@ -131,20 +126,7 @@ func conditions(st api.NodeStatus, reason api.Reason) []api.Condition {
 
 // poll tries cond every 20 ms until it holds, limit is over or ctx ends.
 func poll(ctx context.Context, limit time.Duration, cond func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		if cond() {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ticker.C:
-		}
-	}
+	return look.Until(ctx, limit, 20*time.Millisecond, cond)
 }
 
 // eventually ends the test when cond does not come true.

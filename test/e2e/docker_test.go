@@ -7,10 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"testing"
 	"time"
+
+	"ktrdr.io/fleet/test/look"
 )
 
 // docker is an engine's API without any client of the product: a second pair of eyes.
@@ -50,12 +51,7 @@ func (d docker) doAs(t testing.TB, r request, out any) {
 
 func (d docker) send(ctx context.Context, r request, body, out any) error {
 	method, path := r.method, r.path
-	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", d.socket)
-		},
-	}}
+	client := http.Client{Transport: look.Socket(d.socket)}
 	var in io.Reader
 	if archive, ok := body.([]byte); ok {
 		in = bytes.NewReader(archive)

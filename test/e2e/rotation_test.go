@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os/exec"
@@ -17,6 +16,7 @@ import (
 
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/test/lab"
+	"ktrdr.io/fleet/test/look"
 )
 
 // databaseImage makes an image of Debian's PostgreSQL on the machine's engine, once for
@@ -57,10 +57,7 @@ func databaseImage(t *testing.T) string {
 
 // importFrom posts a stream of any length.
 func (d docker) importFrom(ctx context.Context, path string, body io.Reader) error {
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", d.socket)
-	}}}
-	defer client.CloseIdleConnections()
+	client := http.Client{Transport: look.Socket(d.socket)}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://docker/v1.41"+path, body)
 	if err != nil {
 		return err

@@ -1,12 +1,7 @@
 package fleet_test
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
-	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -15,6 +10,7 @@ import (
 	"time"
 
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/test/look"
 )
 
 // container is what the tests look at.
@@ -34,41 +30,18 @@ type container struct {
 
 // overSocket reads a JSON answer from a Unix socket.
 func overSocket(socket, path string, out any) error {
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		},
-	}}
-	return get(&client, "http://node"+path, out)
+	return get(look.Socket(socket), "http://node"+path, out)
 }
 
 // overNetwork reads a JSON answer from a machine, by its name.
 func overNetwork(url string, out any) error {
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: world.network.DialContext}}
-	return get(&client, url, out)
+	return get(&http.Transport{DisableKeepAlives: true, DialContext: world.network.DialContext}, url, out)
 }
 
-func get(client *http.Client, url string, out any) error {
-	ctx, cancel := contextFor(limit)
+func get(by http.RoundTripper, url string, out any) error {
+	ctx, cancel := contextFor(10 * time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s: %s", url, resp.Status, data)
-	}
-	return json.Unmarshal(data, out)
+	return look.JSON(ctx, by, url, out)
 }
 
 // containers are all of a node by name.

@@ -15,6 +15,7 @@ import (
 
 	"ktrdr.io/fleet/test/demo/image"
 	"ktrdr.io/fleet/test/lab"
+	"ktrdr.io/fleet/test/look"
 )
 
 const module = "../.."
@@ -151,18 +152,7 @@ func loadImages(ctx context.Context, m *lab.Machine) error {
 // poll tries cond every 50 ms; false means that the limit is over.
 func poll(t *testing.T, cond func() bool) bool {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for !cond() {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-ticker.C:
-		}
-	}
-	return true
+	return look.Until(t.Context(), limit, 50*time.Millisecond, cond) == nil
 }
 
 func eventually(t *testing.T, what string, cond func() bool) {

@@ -3,15 +3,12 @@ package nodes_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/test/look"
 )
 
 // container is what the tests look at.
@@ -34,29 +31,7 @@ func get(socket, path string, out any) error {
 }
 
 func ask(ctx context.Context, socket, path string, out any) error {
-	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://node"+path, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s: %s", path, resp.Status, data)
-	}
-	return json.Unmarshal(data, out)
+	return look.JSON(ctx, look.Socket(socket), "http://node"+path, out)
 }
 
 // containers are all of the machine but the agent's own, by their service's name. Two of one name end the test.
@@ -147,18 +122,7 @@ func service(st api.NodeStatus, name string) api.ServiceStatus {
 // poll tries cond every 50 ms; false means that the limit is over.
 func poll(t *testing.T, cond func() bool) bool {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for !cond() {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-ticker.C:
-		}
-	}
-	return true
+	return look.Until(t.Context(), limit, 50*time.Millisecond, cond) == nil
 }
 
 func eventually(t *testing.T, what string, cond func() bool) {
