@@ -5,6 +5,7 @@ import (
 	"maps"
 	"time"
 
+	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/controller/hub"
 	"ktrdr.io/fleet/pkg/controller/rollout"
 	"ktrdr.io/fleet/pkg/wire"
@@ -60,7 +61,12 @@ func known(n hub.Node, started time.Time) rollout.Node {
 	if n.Joined != nil {
 		out.Cordoned = n.Joined.Cordoned != nil
 	}
-	if n.Status != nil {
+	switch {
+	case n.Status == nil:
+	case n.Status.Settled:
+		// After a push a thousand nodes say so, and there is no more to learn from it.
+		out.Status = settled(n.Status.Stacks)
+	default:
 		status := wire.NodeStatusFromProto(n.Status.Message())
 		for i := range status.Stacks {
 			// What runs as wanted is judged as a whole, and there are a thousand nodes of it.
@@ -69,6 +75,15 @@ func known(n hub.Node, started time.Time) rollout.Node {
 			}
 		}
 		out.Status = &status
+	}
+	return out
+}
+
+// settled is as much of a status as a rollout has to know when all stacks have converged for good.
+func settled(stacks int) *api.NodeStatus {
+	out := &api.NodeStatus{Ready: true, Stacks: make([]api.StackStatus, stacks)}
+	for i := range out.Stacks {
+		out.Stacks[i].Converged = true
 	}
 	return out
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/controller/rollout"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
@@ -18,8 +19,10 @@ import (
 // and there is one for each node. It is immutable; nil is none.
 type Status struct {
 	// Ready is what the agent says of itself; Converged that it is ready and all stacks are as
-	// wanted.
-	Ready, Converged bool
+	// wanted. Settled: and none of them may still be rolled back, so that nothing is left to know.
+	Ready, Converged, Settled bool
+	// Stacks is how many there are.
+	Stacks int
 	// gist tells statuses apart that differ in more than what changes all the time.
 	gist   [sha256.Size]byte
 	packed []byte
@@ -36,10 +39,13 @@ func Pack(m *ktrdrv1.NodeStatus) (*Status, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pack status of node %s: %w", m.GetNode(), err)
 	}
-	s := &Status{Ready: m.GetReady(), Converged: m.GetReady(), packed: packed, size: len(raw)}
+	s := &Status{Ready: m.GetReady(), Converged: m.GetReady(), Stacks: len(m.GetStacks()), packed: packed, size: len(raw)}
+	steady := true
 	for _, stack := range m.GetStacks() {
 		s.Converged = s.Converged && stack.GetConverged()
+		steady = steady && !rollout.Updating(stack.GetRollout().GetPhase())
 	}
+	s.Settled = s.Converged && steady
 	m.Time, m.SourceCheckedAt = nil, nil
 	for _, p := range m.GetSecretProviders() {
 		p.LastAttempt, p.LastSuccess, p.Requests = nil, nil, 0

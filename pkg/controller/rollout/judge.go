@@ -116,8 +116,11 @@ func judgeStatus(p Progress, n Node, now time.Time) Progress {
 	return p
 }
 
-// updating says that a stack runs well but may still be rolled back.
-func updating(s *api.StackStatus) bool { return s.Rollout != nil && s.Rollout.Phase == "updating" }
+// Updating says of the phase of a stack's rollout that it may still be rolled back, however well
+// it runs.
+func Updating(phase string) bool { return phase == "updating" }
+
+func updating(s *api.StackStatus) bool { return s.Rollout != nil && Updating(s.Rollout.Phase) }
 
 func failure(f *api.FailedUpdate) string {
 	verb := "was rolled back"
