@@ -92,7 +92,7 @@ func (d *Driver) lead(ctx context.Context) error {
 	defer ticker.Stop()
 	for ctx.Err() == nil {
 		changed := d.Ledger.Changed()
-		news := run.learn()
+		news := run.news()
 		if err := run.step(ctx); errors.Is(err, errOvertaken) {
 			return nil
 		} else if err != nil {
@@ -152,8 +152,10 @@ func (r *drive) step(ctx context.Context) error {
 	if r.entry.Number == 0 {
 		return nil
 	}
-	next, steps := rollout.Next(&r.entry.Record, r.known(digestsOf(&r.entry.Record)), now)
-	r.entry.Record = next
+	var steps []rollout.Step
+	if !r.entry.Record.Over() {
+		r.entry.Record, steps = rollout.Next(&r.entry.Record, r.known(digestsOf(&r.entry.Record)), now)
+	}
 	decisive := slices.ContainsFunc(steps, rollout.Step.Decisive)
 	if decisive || now.Sub(r.keptAt) >= keepProgress {
 		if err := r.keep(ctx, now); err != nil {
@@ -162,7 +164,7 @@ func (r *drive) step(ctx context.Context) error {
 	} else if len(steps) > 0 {
 		d.Ledger.Show(r.entry)
 	}
-	d.tell(ctx, next.Revision, steps)
+	d.tell(ctx, r.entry.Record.Revision, steps)
 	return nil
 }
 
@@ -190,6 +192,7 @@ func (r *drive) begin(ctx context.Context, head store.Head, now time.Time) error
 	if err != nil {
 		return err
 	}
+	r.learn()
 	entry, steps, err := r.driver.start(ctx, r.entry, order, r.known(order.Digests), now)
 	if err != nil {
 		return err

@@ -11,6 +11,18 @@ import (
 	"ktrdr.io/fleet/pkg/wire"
 )
 
+// news learns what is new of nodes, and returns what is closed when there is more. Between rollouts
+// nodes are nothing to know, and nil is returned.
+func (r *drive) news() <-chan struct{} {
+	if r.entry.Number != 0 && !r.entry.Record.Over() {
+		return r.learn()
+	}
+	if len(r.nodes) > 0 {
+		r.nodes, r.seq = map[string]rollout.Node{}, 0
+	}
+	return nil
+}
+
 // learn takes over what is new of nodes.
 func (r *drive) learn() <-chan struct{} {
 	news := r.driver.Hub.News(r.seq)

@@ -26,7 +26,7 @@ func (s *Service) WatchRollout(r *ktrdrv1.WatchRolloutRequest, out grpc.ServerSt
 			return status.Error(codes.NotFound, "nothing was rolled out yet")
 		}
 	}
-	if _, ok := s.cfg.Ledger.Of(revision); !ok && s.cfg.Ledger.Head().Revision != revision {
+	if _, ok := s.cfg.Ledger.Outcome(revision); !ok && s.cfg.Ledger.Head().Revision != revision {
 		return status.Errorf(codes.NotFound, "there is no rollout of revision %.80q", revision)
 	}
 	return s.cfg.Ledger.Follow(out.Context(), revision, func(record *rollout.Record) error { return out.Send(rolloutToProto(record)) })

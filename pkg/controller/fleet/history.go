@@ -48,7 +48,7 @@ func (s *Service) commitToProto(c repo.Commit) *ktrdrv1.Commit {
 	}
 	if head := s.cfg.Ledger.Head(); head.Revision == c.ID {
 		out.By, out.Accepted = head.By, wire.Timestamp(head.AcceptedAt)
-	} else if e, ok := s.cfg.Ledger.Of(c.ID); ok {
+	} else if e, ok := s.cfg.Ledger.Outcome(c.ID); ok {
 		out.By, out.Accepted = e.Record.By, wire.Timestamp(e.Record.Accepted)
 	}
 	out.Outcome, out.Message = s.outcome(c.ID)

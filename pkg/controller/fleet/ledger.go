@@ -20,20 +20,21 @@ type Entry struct {
 	Record             rollout.Record
 }
 
-// Ledger holds the head and the rollouts, current with the store, and tells of changes.
+// Ledger holds the head and the rollouts, current with the store, and tells of changes. Of those
+// before the newest it holds the heads and what was packed of them.
 type Ledger struct {
 	log *slog.Logger
 
 	mu       sync.Mutex
 	head     store.Head
-	rollouts map[int64]Entry
+	rollouts map[int64]packed
 	newest   int64
 	changed  chan struct{}
 }
 
 // NewLedger makes an empty one; Watch fills it.
 func NewLedger(log *slog.Logger) *Ledger {
-	return &Ledger{log: log, rollouts: map[int64]Entry{}, changed: make(chan struct{})}
+	return &Ledger{log: log, rollouts: map[int64]packed{}, changed: make(chan struct{})}
 }
 
 // Watch keeps the ledger current until ctx ends.
@@ -87,8 +88,16 @@ func (l *Ledger) Show(e Entry) {
 	if known, ok := l.rollouts[e.Number]; ok && known.Generation > e.Generation {
 		return
 	}
-	l.rollouts[e.Number] = e
+	before := l.newest
 	l.newest = max(l.newest, e.Number)
+	for _, entry := range []packed{l.rollouts[before], {Entry: e}} {
+		if entry.Number != 0 && entry.Number != l.newest {
+			entry = entry.pack()
+		}
+		if entry.Number != 0 {
+			l.rollouts[entry.Number] = entry
+		}
+	}
 	for number := range l.rollouts {
 		if number <= l.newest-keepEntries {
 			delete(l.rollouts, number)
@@ -114,11 +123,22 @@ func (l *Ledger) Newest() (Entry, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e, ok := l.rollouts[l.newest]
-	return e, ok
+	return e.Entry, ok
 }
 
 // Of returns the newest rollout of a revision.
 func (l *Ledger) Of(revision string) (Entry, bool) {
+	e, ok := l.find(revision)
+	return e.unpack(), ok
+}
+
+// Outcome returns the newest rollout of a revision, maybe without its waves and targets.
+func (l *Ledger) Outcome(revision string) (Entry, bool) {
+	e, ok := l.find(revision)
+	return e.Entry, ok
+}
+
+func (l *Ledger) find(revision string) (packed, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, number := range slices.Backward(slices.Sorted(maps.Keys(l.rollouts))) {
@@ -126,7 +146,7 @@ func (l *Ledger) Of(revision string) (Entry, bool) {
 			return e, true
 		}
 	}
-	return Entry{}, false
+	return packed{}, false
 }
 
 // Succeeded returns the revisions that were rolled out with success, the newest first.

@@ -135,7 +135,7 @@ func commitOf(h store.Head) *ktrdrv1.Commit {
 
 // outcome is what became of a revision: pending until its rollout begins.
 func (s *Service) outcome(revision string) (outcome, message string) {
-	if e, ok := s.cfg.Ledger.Of(revision); ok {
+	if e, ok := s.cfg.Ledger.Outcome(revision); ok {
 		return string(e.Record.Phase), e.Record.Message
 	}
 	if s.cfg.Ledger.Head().Revision == revision {

@@ -1,16 +1,13 @@
 package hub
 
 import (
-	"bytes"
-	"compress/flate"
 	"crypto/sha256"
 	"fmt"
-	"io"
-	"sync"
 
 	"google.golang.org/protobuf/proto"
 
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/controller/internal/squeeze"
 	"ktrdr.io/fleet/pkg/controller/rollout"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
@@ -35,7 +32,7 @@ func Pack(m *ktrdrv1.NodeStatus) (*Status, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pack status of node %s: %w", m.GetNode(), err)
 	}
-	packed, err := deflate(raw)
+	packed, err := squeeze.Deflate(raw)
 	if err != nil {
 		return nil, fmt.Errorf("pack status of node %s: %w", m.GetNode(), err)
 	}
@@ -69,7 +66,7 @@ func (s *Status) Message() *ktrdrv1.NodeStatus {
 	if s == nil {
 		return nil
 	}
-	raw, err := inflate(s.packed, s.size)
+	raw, err := squeeze.Inflate(s.packed, s.size)
 	out := &ktrdrv1.NodeStatus{}
 	if err == nil {
 		err = proto.Unmarshal(raw, out)
@@ -92,7 +89,7 @@ func unpack(packed []byte, size int) (*Status, error) {
 	raw := packed
 	if size > 0 {
 		var err error
-		if raw, err = inflate(packed, size); err != nil {
+		if raw, err = squeeze.Inflate(packed, size); err != nil {
 			return nil, fmt.Errorf("unpack status: %w", err)
 		}
 	}
@@ -101,42 +98,4 @@ func unpack(packed []byte, size int) (*Status, error) {
 		return nil, fmt.Errorf("unpack status: %w", err)
 	}
 	return Pack(m)
-}
-
-// level of compression: more of it makes no status smaller that has 20 services.
-const level = 5
-
-// A writer takes a megabyte and a reader 40 kB; they are used by one status after the other.
-//
-//nolint:gochecknoglobals // pools are
-var (
-	deflaters = sync.Pool{New: func() any { w, _ := flate.NewWriter(nil, level); return w }}
-	inflaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}
-)
-
-func deflate(raw []byte) ([]byte, error) {
-	w, _ := deflaters.Get().(*flate.Writer)
-	defer deflaters.Put(w)
-	var out bytes.Buffer
-	w.Reset(&out)
-	if _, err := w.Write(raw); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return bytes.Clone(out.Bytes()), nil // no larger than it has to be
-}
-
-func inflate(packed []byte, size int) ([]byte, error) {
-	r := inflaters.Get()
-	defer inflaters.Put(r)
-	if err := r.(flate.Resetter).Reset(bytes.NewReader(packed), nil); err != nil { //nolint:forcetypeassert // documented
-		return nil, err
-	}
-	raw := make([]byte, size)
-	if _, err := io.ReadFull(r.(io.Reader), raw); err != nil { //nolint:forcetypeassert // as above
-		return nil, err
-	}
-	return raw, nil
 }

@@ -27,16 +27,14 @@ func (s Step) Decisive() bool { return s.Node == "" || s.Phase == Sent || s.Phas
 // ended changes in one way only: a node that was cordoned and no longer is gets its target,
 // unless the rollout was stopped.
 func Next(r *Record, nodes map[string]Node, now time.Time) (Record, []Step) {
+	if r.Over() {
+		return *r, nil
+	}
 	s := &stepper{record: r.clone(), nodes: nodes, now: now}
-	switch r.Phase { //nolint:exhaustive // the others are no phases of a rollout
-	case Running:
+	if r.Phase == Running {
 		s.run()
-	case Succeeded:
+	} else {
 		s.release()
-	case Failed:
-		if r.Reason == ReasonUnreachable || r.Reason == api.ReasonOnHold {
-			s.release()
-		}
 	}
 	return s.record, s.steps
 }

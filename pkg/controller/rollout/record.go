@@ -117,6 +117,28 @@ func (r *Record) clone() Record {
 	return out
 }
 
+// Over says that a rollout has ended and that no node of it may still get its target, whatever
+// nodes say.
+func (r *Record) Over() bool {
+	switch r.Phase { //nolint:exhaustive // the others are no phases of a rollout
+	case Running:
+		return false
+	case Succeeded:
+	case Failed:
+		if r.Reason != ReasonUnreachable && r.Reason != api.ReasonOnHold {
+			return true
+		}
+	default:
+		return true
+	}
+	for i := range r.Waves {
+		if slices.ContainsFunc(r.Waves[i].Nodes, func(p Progress) bool { return p.Phase == Waiting }) {
+			return false
+		}
+	}
+	return true
+}
+
 // Progress returns the entry of a node; false when the rollout does not touch it.
 func (r *Record) Progress(node string) (Progress, bool) {
 	if p := r.progress(node); p != nil {

@@ -11,7 +11,7 @@ import (
 
 // maxOpen is how many revisions a shelf keeps open: what nodes are to have, which is one
 // revision most of the time, and what was before.
-const maxOpen = 8
+const maxOpen = 4
 
 // Trees brings revisions to disk. A tree stays as long as the process uses it.
 type Trees interface {
