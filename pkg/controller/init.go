@@ -132,8 +132,10 @@ type contextFile struct {
 type contextEntry struct {
 	Name       string `yaml:"name"`
 	Controller string `yaml:"controller"`
-	Authority  string `yaml:"authority"`
-	Token      string `yaml:"token"`
+	// Others are more controllers of the fleet.
+	Others    []string `yaml:"others,omitempty"`
+	Authority string   `yaml:"authority"`
+	Token     string   `yaml:"token"`
 }
 
 func (c *Config) context(authority *pki.Authority, operator string, token *pki.OperatorToken) ([]byte, error) {
@@ -145,8 +147,15 @@ func (c *Config) context(authority *pki.Authority, operator string, token *pki.O
 	if err != nil {
 		return nil, fmt.Errorf("address: %w", err)
 	}
+	own := net.JoinHostPort(host, port)
+	var others []string
+	for _, each := range c.Advertise {
+		if each != own {
+			others = append(others, "https://"+each)
+		}
+	}
 	entry := contextEntry{
-		Name: operator, Controller: "https://" + net.JoinHostPort(host, port),
+		Name: operator, Controller: "https://" + own, Others: others,
 		Authority: base64.StdEncoding.EncodeToString(authority.BundlePEM()), Token: token.Text(),
 	}
 	return yaml.Marshal(contextFile{APIVersion: "ktrdr.io/v1alpha1", Kind: "Config", Current: operator, Contexts: []contextEntry{entry}})

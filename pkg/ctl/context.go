@@ -50,12 +50,20 @@ func (s *session) contextListCommand() *cobra.Command {
 				if c.Name == f.Current {
 					mark = "*"
 				}
-				rows = append(rows, []string{mark, c.Name, orElse(c.Controller, c.Agent), credentialKind(c)})
+				rows = append(rows, []string{mark, c.Name, orElse(c.Controller, c.Agent) + more(len(c.Others)), credentialKind(c)})
 			}
 			_, err = lipgloss.Fprintln(cmd.OutOrStdout(), columns([]string{"", "NAME", "ADDRESS", "AS"}, rows))
 			return err
 		},
 	}
+}
+
+// more says that there are others beside the first.
+func more(others int) string {
+	if others == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (+%d)", others)
 }
 
 func credentialKind(c *contexts.Context) string {
@@ -146,7 +154,7 @@ func (s *session) describe(c *contexts.Context, now time.Time) ([]string, error)
 	if err != nil {
 		return nil, err
 	}
-	lines = append(lines, "controller   "+c.Controller, "as           "+credentialKind(c))
+	lines = append(lines, "controller   "+strings.Join(append([]string{c.Controller}, c.Others...), ", "), "as           "+credentialKind(c))
 	for _, what := range []struct {
 		name string
 		text []byte

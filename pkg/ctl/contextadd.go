@@ -25,12 +25,13 @@ func (s *session) contextAddCommand() *cobra.Command {
 			"an argument, which other users of the machine could read.",
 		Example: `ktrdrctl context add home --from credentials.yaml
 ktrdrctl context add home --controller https://backend.example:8443 --authority ca.pem --token-file -
+ktrdrctl context add home --from credentials.yaml --controller https://c1.example:8443 --controller https://c2.example:8443
 ktrdrctl context add node-b --agent-address unix:///run/ktrdr/agent.sock`,
 		Args: cobra.ExactArgs(1),
 	}
 	var a addition
 	cmd.Flags().StringVar(&a.from, "from", "", "file with credentials; - for standard input")
-	cmd.Flags().StringVar(&a.controller, "controller", "", "https://host:port of the controller")
+	cmd.Flags().StringSliceVar(&a.controllers, "controller", nil, "https://host:port of the controller; again for each other one, asked when those before do not answer")
 	cmd.Flags().StringVar(&a.authority, "authority", "", "PEM file with the fleet's authority")
 	cmd.Flags().StringVar(&a.token, "token-file", "", "file with the access token; - for standard input")
 	cmd.Flags().StringVar(&a.certificate, "certificate", "", "PEM file with your certificate")
@@ -64,11 +65,13 @@ ktrdrctl context add node-b --agent-address unix:///run/ktrdr/agent.sock`,
 
 // addition is what context add was told.
 type addition struct {
-	from, controller, authority, token, certificate, key, agent string
+	from, authority, token, certificate, key, agent string
+	controllers                                     []string
 }
 
 func (a *addition) context(cmd *cobra.Command, name string) (*contexts.Context, error) {
-	made := &contexts.Context{Name: name, Agent: a.agent, Controller: a.controller}
+	made := &contexts.Context{Name: name, Agent: a.agent}
+	a.address(made)
 	if a.from != "" {
 		if err := a.fromFile(cmd, made); err != nil {
 			return nil, err
@@ -97,6 +100,13 @@ func (a *addition) context(cmd *cobra.Command, name string) (*contexts.Context, 
 	}
 	err := made.Validate()
 	return made, err
+}
+
+// address puts the controllers of the flags in, if there are any.
+func (a *addition) address(to *contexts.Context) {
+	if len(a.controllers) > 0 {
+		to.Controller, to.Others = a.controllers[0], a.controllers[1:]
+	}
 }
 
 // readPEM reads a file without secrets, at most 1 MiB.
@@ -137,9 +147,7 @@ func (a *addition) fromFile(cmd *cobra.Command, made *contexts.Context) error {
 		return err
 	}
 	given.Name = made.Name
-	if a.controller != "" {
-		given.Controller = a.controller
-	}
+	a.address(given)
 	*made = *given
 	return nil
 }
@@ -153,7 +161,8 @@ func inline(c *contexts.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	*c = contexts.Context{Name: c.Name, Controller: c.Controller, Token: creds.Token, Authority: contexts.Encode(creds.Authority)}
+	*c = c.For()
+	c.Token, c.Authority = creds.Token, contexts.Encode(creds.Authority)
 	if len(creds.Key) > 0 {
 		c.Certificate, c.Key = contexts.Encode(creds.Certificate), contexts.Encode(creds.Key)
 	}

@@ -159,7 +159,8 @@ func (c *controller) newOperator(ctx context.Context, o *ktrdrv1.Operator, certi
 	if err != nil {
 		return nil, err
 	}
-	made := contexts.Context{Name: c.context.Name, Controller: c.context.Controller, Token: r.GetAccessToken(), Authority: contexts.Encode(authorities)}
+	made := c.context.For()
+	made.Token, made.Authority = r.GetAccessToken(), contexts.Encode(authorities)
 	if certificate {
 		chain, err := certificates(slices.Concat(r.GetChain()...))
 		if err != nil {

@@ -156,9 +156,8 @@ func (s *session) nextCertificate(ctx context.Context, now *contexts.Context) (*
 	if err != nil {
 		return nil, err
 	}
-	next := contexts.Context{
-		Name: now.Name, Controller: now.Controller, Certificate: contexts.Encode(chain), Key: contexts.Encode(key), Authority: contexts.Encode(authorities),
-	}
+	next := now.For()
+	next.Certificate, next.Key, next.Authority = contexts.Encode(chain), contexts.Encode(key), contexts.Encode(authorities)
 	if leafOf(&next) == nil || next.Validate() != nil {
 		return nil, errors.New("the controller's answer has no certificate")
 	}

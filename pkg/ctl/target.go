@@ -77,7 +77,7 @@ type controller struct {
 
 // dialController prepares the connection to the controller of a context.
 func (s *session) dialController(c *contexts.Context) (*controller, error) {
-	host, err := c.Host()
+	hosts, err := c.Hosts()
 	if err != nil {
 		return nil, fmt.Errorf("context %s: %w", c.Name, err)
 	}
@@ -86,7 +86,7 @@ func (s *session) dialController(c *contexts.Context) (*controller, error) {
 		return nil, err
 	}
 	conn, err := remote.Dial(remote.Config{
-		Address: host, Authority: creds.Authority, Certificate: creds.Certificate, Key: creds.Key, Token: creds.Token,
+		Addresses: hosts, Authority: creds.Authority, Certificate: creds.Certificate, Key: creds.Key, Token: creds.Token,
 	})
 	if err != nil {
 		return nil, err

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 
 	"ktrdr.io/fleet/pkg/wire/pki"
 )
@@ -20,6 +22,9 @@ import (
 type Client struct {
 	// Target is host:port.
 	Target string
+	// Others are more of the same fleet, as host:port, which are asked in their order when those
+	// before can't be reached. TLS then leaves ServerName empty: each has its own.
+	Others []string
 	// TLS is asked before each handshake, so that a renewed certificate is used as soon as
 	// the connection is made again.
 	TLS func() (*tls.Config, error)
@@ -32,8 +37,11 @@ type Client struct {
 // Dial returns a connection that connects when it is used first, and again with a back-off
 // of 0.5 to 30 s whenever it was lost. The caller closes it.
 func Dial(c Client) (*grpc.ClientConn, error) {
-	if _, _, err := net.SplitHostPort(c.Target); err != nil {
-		return nil, fmt.Errorf("dial controller %q: write host:port: %w", c.Target, err)
+	all := append([]string{c.Target}, c.Others...)
+	for _, each := range all {
+		if _, _, err := net.SplitHostPort(each); err != nil {
+			return nil, fmt.Errorf("dial controller %q: write host:port: %w", each, err)
+		}
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(freshTLS{config: c.TLS}),
@@ -52,12 +60,28 @@ func Dial(c Client) (*grpc.ClientConn, error) {
 	if c.Token != "" {
 		options = append(options, grpc.WithPerRPCCredentials(bearer(c.Token)))
 	}
-	options = append(options, c.Options...)
-	conn, err := grpc.NewClient("dns:///"+c.Target, options...)
+	target := "dns:///" + c.Target
+	if len(c.Others) > 0 {
+		listed := several(all)
+		options = append(options, grpc.WithResolvers(listed))
+		target = listed.Scheme() + ":///" + c.Target
+	}
+	conn, err := grpc.NewClient(target, append(options, c.Options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("dial controller %s: %w", c.Target, err)
 	}
 	return conn, nil
+}
+
+// several is a list of controllers in the place of DNS.
+func several(all []string) *manual.Resolver {
+	listed := manual.NewBuilderWithScheme("controllers")
+	var state resolver.State
+	for _, each := range all {
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: each, ServerName: each}}})
+	}
+	listed.InitialState(state)
+	return listed
 }
 
 // Attentive is an option of a Client that notices within 25 s, not 45 s, that nobody answers any more:

@@ -8,7 +8,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -20,6 +22,8 @@ type Context struct {
 	Agent string `yaml:"agent,omitempty"`
 	// Controller is https://host:port.
 	Controller string `yaml:"controller,omitempty"`
+	// Others are more controllers of the fleet, which are asked when that one does not answer.
+	Others []string `yaml:"others,omitempty"`
 	// Authority is whom the controller's certificate has to be of.
 	Authority     string `yaml:"authority,omitempty"`
 	AuthorityFile string `yaml:"authorityFile,omitempty"`
@@ -64,12 +68,12 @@ func (c *Context) validate() error {
 		return errors.New("write either controller or agent")
 	}
 	if c.Agent != "" {
-		if *c != (Context{Name: c.Name, Agent: c.Agent}) {
+		if !reflect.DeepEqual(*c, Context{Name: c.Name, Agent: c.Agent}) {
 			return errors.New("an agent has no credentials: access to its socket is the credential")
 		}
 		return nil
 	}
-	if _, err := c.Host(); err != nil {
+	if _, err := c.Hosts(); err != nil {
 		return err
 	}
 	pairs := []struct{ name, content, file string }{
@@ -96,11 +100,50 @@ func (c *Context) validate() error {
 	return nil
 }
 
-// Host is the controller's host:port.
+// For is a context of the same name for the same controllers, without credentials.
+func (c *Context) For() Context {
+	return Context{Name: c.Name, Controller: c.Controller, Others: c.Others}
+}
+
+// Host is the first controller's host:port.
 func (c *Context) Host() (string, error) {
-	u, err := url.Parse(c.Controller)
+	host, err := hostOf(c.Controller)
+	if err != nil {
+		return "", fmt.Errorf("controller: %w", err)
+	}
+	return host, nil
+}
+
+// maxControllers bounds how many controllers a context may have.
+const maxControllers = 16
+
+// Hosts are host:port of all controllers, in the order in which they are asked.
+func (c *Context) Hosts() ([]string, error) {
+	first, err := c.Host()
+	if err != nil {
+		return nil, err
+	}
+	if len(c.Others) >= maxControllers {
+		return nil, fmt.Errorf("others: at most %d", maxControllers-1)
+	}
+	hosts := []string{first}
+	for i, other := range c.Others {
+		host, err := hostOf(other)
+		if err != nil {
+			return nil, fmt.Errorf("others[%d]: %w", i, err)
+		}
+		if slices.Contains(hosts, host) {
+			return nil, fmt.Errorf("others[%d]: %s is there already", i, host)
+		}
+		hosts = append(hosts, host)
+	}
+	return hosts, nil
+}
+
+func hostOf(address string) (string, error) {
+	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return "", errors.New("controller: write https://host:port")
+		return "", errors.New("write https://host:port")
 	}
 	port := u.Port()
 	if port == "" {

@@ -144,6 +144,32 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+// TestSeveralControllers are asked in the order of the context.
+func TestSeveralControllers(t *testing.T) {
+	home := func(others ...string) contexts.Context {
+		return contexts.Context{Name: "home", Controller: "https://c1", Authority: "eA==", Token: "x", Others: others}
+	}
+	c := home("https://c2:9000", "https://[fd00::3]/")
+	hosts, err := c.Hosts()
+	if diff := cmp.Diff([]string{"c1:8443", "c2:9000", "[fd00::3]:8443"}, hosts); diff != "" || err != nil || c.Validate() != nil {
+		t.Errorf("%v, %v\n%s", err, c.Validate(), diff)
+	}
+	again := c.For()
+	if diff := cmp.Diff(contexts.Context{Name: "home", Controller: c.Controller, Others: c.Others}, again); diff != "" {
+		t.Error(diff)
+	}
+	for want, bad := range map[string]contexts.Context{
+		"others[1]: write https://host:port":  home("https://c2", "http://c3"),
+		"others[0]: c1:8443 is there already": home("https://c1:8443"),
+		"others: at most 15":                  home(make([]string, 16)...),
+		"an agent has no credentials":         {Name: "b", Agent: "unix:///run/ktrdr/agent.sock", Others: []string{"https://c2"}},
+	} {
+		if err := bad.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", bad, err, want)
+		}
+	}
+}
+
 func TestPath(t *testing.T) {
 	for _, c := range []struct {
 		env  map[string]string

@@ -1,6 +1,7 @@
 package contexts_test
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -35,7 +36,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%v; written as:\n%s", err, text)
 		}
 		for i := range file.Contexts {
-			if file.Contexts[i] != again.Contexts[i] {
+			if !reflect.DeepEqual(file.Contexts[i], again.Contexts[i]) {
 				t.Fatalf("%+v became %+v", file.Contexts[i], again.Contexts[i])
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -18,8 +19,8 @@ import (
 
 // Config says whom to call and as whom.
 type Config struct {
-	// Address is host:port.
-	Address string
+	// Addresses are host:port of the fleet's controllers, asked in their order until one answers.
+	Addresses []string
 	// Authority, Certificate and Key are PEM; a certificate or a token is enough.
 	Authority, Certificate, Key []byte
 	Token                       string
@@ -40,9 +41,9 @@ type Conn struct {
 	Nodes  ktrdrv1.NodeServiceClient
 	Access ktrdrv1.AccessServiceClient
 
-	address string
-	tls     *tls.Config
-	grpc    *grpc.ClientConn
+	addresses []string
+	tls       *tls.Config
+	grpc      *grpc.ClientConn
 }
 
 // Dial prepares the connection; it is made with the first call. A certificate that has
@@ -52,9 +53,9 @@ func Dial(cfg Config) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{address: cfg.Address, tls: conf}
+	c := &Conn{addresses: cfg.Addresses, tls: conf}
 	c.grpc, err = wire.Dial(wire.Client{
-		Target: cfg.Address, Token: cfg.Token, TLS: func() (*tls.Config, error) { return conf, nil },
+		Target: cfg.Addresses[0], Others: cfg.Addresses[1:], Token: cfg.Token, TLS: func() (*tls.Config, error) { return conf, nil },
 		Options: append([]grpc.DialOption{wire.Attentive(), grpc.WithUnaryInterceptor(markUnsent)}, cfg.Options...),
 	})
 	if err != nil {
@@ -85,19 +86,23 @@ func markUnsent(ctx context.Context, method string, req, reply any, conn *grpc.C
 // Close ends the connection and all calls.
 func (c *Conn) Close() { _ = c.grpc.Close() }
 
-// Address is the controller's host:port.
-func (c *Conn) Address() string { return c.address }
+// Address is the controller's host:port; of several all, as a text.
+func (c *Conn) Address() string { return strings.Join(c.addresses, ", ") }
 
 func tlsConfig(cfg Config, now time.Time) (*tls.Config, error) {
-	host, _, err := net.SplitHostPort(cfg.Address)
-	if err != nil {
-		return nil, fmt.Errorf("controller %q: write host:port", cfg.Address)
+	if len(cfg.Addresses) == 0 {
+		return nil, errors.New("controller: write host:port")
+	}
+	for _, each := range cfg.Addresses {
+		if _, _, err := net.SplitHostPort(each); err != nil {
+			return nil, fmt.Errorf("controller %q: write host:port", each)
+		}
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(cfg.Authority) {
 		return nil, errors.New("the fleet's authority is no certificate in PEM: take the one that `ktrdr-controller init` wrote")
 	}
-	conf := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: host}
+	conf := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots} // the name is that of the address that is dialled
 	if len(cfg.Certificate) == 0 {
 		return conf, nil
 	}

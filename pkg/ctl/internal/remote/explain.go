@@ -9,7 +9,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -113,8 +115,8 @@ func refused(st *status.Status) error {
 
 // unreachable finds out why by connecting once more: gRPC hands on no more than a text.
 func (c *Conn) unreachable(ctx context.Context, unsent bool, text, slow string) error {
-	e := &UnreachableError{Address: c.address, Unsent: unsent}
-	failure := c.try(context.WithoutCancel(ctx))
+	e := &UnreachableError{Address: c.Address(), Unsent: unsent}
+	failure := c.tryAll(context.WithoutCancel(ctx))
 	switch {
 	case failure != nil:
 		e.Why, e.Fix = why(failure, time.Now())
@@ -127,14 +129,28 @@ func (c *Conn) unreachable(ctx context.Context, unsent bool, text, slow string) 
 	return e
 }
 
+// tryAll is nil when one of the controllers can be reached.
+func (c *Conn) tryAll(ctx context.Context) error {
+	failures := make([]error, len(c.addresses))
+	var asked sync.WaitGroup
+	for i, address := range c.addresses {
+		asked.Go(func() { failures[i] = c.try(ctx, address) })
+	}
+	asked.Wait()
+	if slices.Contains(failures, nil) {
+		return nil
+	}
+	return failures[0]
+}
+
 // try connects as a call does and returns why that does not work. A certificate that the
 // controller does not accept shows only when something is read.
-func (c *Conn) try(ctx context.Context) error {
+func (c *Conn) try(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	conf := c.tls.Clone()
 	conf.NextProtos = []string{"h2"}
-	conn, err := (&tls.Dialer{NetDialer: &net.Dialer{}, Config: conf}).DialContext(ctx, "tcp", c.address)
+	conn, err := (&tls.Dialer{NetDialer: &net.Dialer{}, Config: conf}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return err
 	}
