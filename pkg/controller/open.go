@@ -199,7 +199,7 @@ func (c *Controller) openFleet() error {
 	others := &peers.Client{Address: c.address, TLS: func() (*tls.Config, error) { return c.peer.Load(), nil }}
 	c.onClose(others.Close)
 	c.hub, err = hub.New(hub.Config{
-		Controller: c.id, Version: api.Version, Endpoints: endpoints, Shelf: c.shelf, Memory: c.session,
+		Controller: c.id, Version: api.Version, Epoch: c.session.Epoch(), Endpoints: endpoints, Shelf: c.shelf, Memory: c.session,
 		Caller: callingNode, Newest: c.store.NewestRollout, Forward: others.Forward, SliceSent: c.metrics.SliceSent, Log: c.log,
 	})
 	if err != nil {

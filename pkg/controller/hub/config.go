@@ -23,6 +23,8 @@ type Memory interface {
 type Config struct {
 	// Controller is this controller's id, Version its version.
 	Controller, Version string
+	// Epoch is higher than at any start before: numbers of the controller's own events begin there.
+	Epoch int64
 	// Endpoints are told to agents: controllers as host:port.
 	Endpoints []string
 	// StatusInterval is the least time between two statuses of a node. Default 500 ms.

@@ -114,12 +114,15 @@ func (j *journal) since(seq uint64) ([]Event, <-chan struct{}) {
 // is closed at the next one.
 func (h *Hub) Events(seq uint64) ([]Event, <-chan struct{}) { return h.events.since(seq) }
 
+// epochBits is room for a million events of the controller itself between two starts.
+const epochBits = 20
+
 // Tell adds an event of the controller itself.
 func (h *Hub) Tell(level, object, reason, message string) {
 	h.events.mu.Lock()
 	defer h.events.mu.Unlock()
 	log := h.events.log("")
-	log.seen = max(log.seen+1, uint64(max(0, h.started.UnixMilli()))) //nolint:gosec // not negative: numbers grow across restarts
+	log.seen = max(log.seen, uint64(max(0, h.cfg.Epoch))<<epochBits) + 1 //nolint:gosec // not negative
 	h.events.append("", log, &ktrdrv1.Event{
 		Seq: log.seen, Time: timestamppb.New(time.Now()), Level: level, Object: object, Reason: reason, Message: message,
 	})

@@ -21,6 +21,9 @@ type Session struct {
 	// settling keeps terms from changing while something is registered.
 	settling sync.RWMutex
 
+	// epoch is written before anybody else has the session.
+	epoch int64
+
 	mu          sync.Mutex
 	term        *term // nil while there is none
 	changed     chan struct{}
@@ -70,6 +73,10 @@ func (s *Store) OpenSession(ctx context.Context, self Controller) (*Session, err
 	}()
 	return session, nil
 }
+
+// Epoch is a number that is higher for each session than for those of this store that were opened
+// before, whatever clocks say.
+func (se *Session) Epoch() int64 { return se.epoch }
 
 // Close takes the registration and all connections back at once and waits for the goroutine.
 func (se *Session) Close() error {
@@ -130,6 +137,9 @@ func (se *Session) begin(ctx, life context.Context) (*term, error) {
 		// What it holds goes with it, at the latest when it expires.
 		_, _ = se.store.client.Revoke(call, granted.ID)
 		return nil, err
+	}
+	if se.epoch == 0 {
+		se.epoch = granted.Revision
 	}
 	next := &term{lease: granted.ID}
 	next.ctx, next.end = context.WithCancel(life)
