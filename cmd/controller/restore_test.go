@@ -67,6 +67,9 @@ func TestBackupFile(t *testing.T) {
 		must(t, os.Chown(s.state(), 1234, -1))
 		s.refuses("runuser -u 1234", "backup", "--out", filepath.Join(dir, "other"))
 		s.refuses("runuser -u 1234", "restore", "--from", file)
+		s.refuses("runuser -u 1234", "operator", "add", "eve", "--role", "admin", "--out", filepath.Join(dir, "eve"))
+		s.refuses("runuser -u 1234", "authority", "replace")
+		s.refuses("runuser -u 1234", "init", "--out", filepath.Join(dir, "admin"))
 		must(t, os.Chown(s.state(), 0, -1))
 	}
 	files, err := os.ReadDir(dir)

@@ -150,6 +150,9 @@ func (c *Config) found(ctx context.Context, s *store.Store) (*pki.Authority, err
 // controller trusted it before: nodes have to join again, and operators need new certificates.
 // With an embedded store the controller must not run.
 func ReplaceAuthority(ctx context.Context, cfg Config) (err error) {
+	if err := cfg.ownStore(); err != nil {
+		return err
+	}
 	cert, key := cfg.authorityFiles()
 	authority, err := pki.Load(cert, key)
 	if err != nil {

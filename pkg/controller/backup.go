@@ -134,6 +134,14 @@ func (c impatient) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
+// ownStore is ownState for what writes to the store only: an external one is nobody's files.
+func (c *Config) ownStore() error {
+	if c.Etcd.External != nil {
+		return nil
+	}
+	return c.ownState()
+}
+
 // ownState refuses to make files that the controller could not open afterwards.
 func (c *Config) ownState() error {
 	info, err := os.Stat(c.StateDir)

@@ -33,6 +33,9 @@ type Admission struct {
 // is found fit for one more controller then, and admitted is false. With an embedded store the
 // controller must not run.
 func Init(ctx context.Context, cfg Config, a Admission) (admitted bool, err error) {
+	if err := cfg.ownState(); err != nil {
+		return false, err
+	}
 	if err := prepareState(&cfg); err != nil {
 		return false, err
 	}
@@ -63,6 +66,9 @@ func Init(ctx context.Context, cfg Config, a Admission) (admitted bool, err erro
 // AddOperator makes an operator, or gives one new access, for who has the machine. With an
 // embedded store the controller must not run.
 func AddOperator(ctx context.Context, cfg Config, a Admission) (err error) {
+	if err := cfg.ownStore(); err != nil {
+		return err
+	}
 	cert, key := cfg.authorityFiles()
 	authority, err := pki.Load(cert, key)
 	if err != nil {
