@@ -77,7 +77,7 @@ func (x *Executor) runRotation(ctx context.Context, op plan.Op, old, fresh secre
 		return x.execRotation(ctx, op, old, fresh)
 	}
 	if err := x.cfg.Rotation.Offer(folder, old.Open(), fresh.Open()); err != nil {
-		return writeFailed(err)
+		return errors.Join(writeFailed(err), x.cfg.Rotation.Withdraw(folder))
 	}
 	err := x.execRotation(ctx, op, old, fresh)
 	return errors.Join(err, x.cfg.Rotation.Withdraw(folder))

@@ -124,10 +124,24 @@ func (r *ram) Remove(folder string) error {
 	return r.call("RemoveFolder", folder, func() error {
 		r.mu.Lock()
 		delete(r.folders, folder)
+		delete(r.offered, folder) // they are in it
 		r.mu.Unlock()
 		r.n.fake.RemovePath(valuesOf(folder))
 		return nil
 	})
+}
+
+// keepHouse is what an agent does by the way: folders that no container binds go away.
+func (r *ram) keepHouse() {
+	bound := map[string]bool{}
+	for _, c := range r.n.fake.Truth().Containers {
+		bound[c.Labels[api.LabelSecretFolder]] = true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	unbound := func(folder string) bool { return !bound[folder] }
+	maps.DeleteFunc(r.folders, func(folder string, _ deliver.Content) bool { return unbound(folder) })
+	maps.DeleteFunc(r.offered, func(folder string, _ [2]string) bool { return unbound(folder) })
 }
 
 // boot is a new agent: it makes nothing, and finds what is complete.

@@ -20,15 +20,20 @@ import (
 //
 // KTRDR_SIM_SEED replays one seed; KTRDR_SIM_RUNS sets how many are tried.
 func TestRandom(t *testing.T) {
+	seeds(t, 150, randomRun)
+}
+
+// seeds tries runs seeds, or the one or as many as the environment says.
+func seeds(t *testing.T, runs int, try func(t *testing.T, seed uint64)) {
+	t.Helper()
 	if text := os.Getenv("KTRDR_SIM_SEED"); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
-		randomRun(t, seed)
+		try(t, seed)
 		return
 	}
-	runs := 150
 	if text := os.Getenv("KTRDR_SIM_RUNS"); text != "" {
 		var err error
 		if runs, err = strconv.Atoi(text); err != nil {
@@ -38,7 +43,7 @@ func TestRandom(t *testing.T) {
 	first := rand.Uint64N(1 << 40)
 	for i := range runs {
 		seed := first + uint64(i)
-		if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { randomRun(t, seed) }) {
+		if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { try(t, seed) }) {
 			t.Fatalf("replay with KTRDR_SIM_SEED=%d", seed)
 		}
 	}

@@ -12,15 +12,9 @@ import (
 // TestRotationRandom lets values change and go back, commands fail before or after their
 // effect, agents and hosts die, and containers be removed by hand. Nobody ever gets a value
 // that the database did not accept, and in the end everybody has the newest.
-func TestRotationRandom(t *testing.T) {
-	first := rand.Uint64N(1 << 40)
-	for i := range uint64(80) {
-		seed := first + i
-		if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { rotationRandom(t, seed) }) {
-			return
-		}
-	}
-}
+//
+// Seeds are replayed as those of TestRandom.
+func TestRotationRandom(t *testing.T) { seeds(t, 80, rotationRandom) }
 
 func rotationRandom(t *testing.T, seed uint64) {
 	synctest.Test(t, func(t *testing.T) {

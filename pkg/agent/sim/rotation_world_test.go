@@ -227,6 +227,7 @@ func (r *rotating) check(value string) error {
 	if r.db.password != value {
 		return fmt.Errorf("the database has %s, wanted %s", r.db.password, value)
 	}
+	r.ram.keepHouse()
 	r.ram.mu.Lock()
 	defer r.ram.mu.Unlock()
 	if len(r.ram.offered) > 0 {
