@@ -18,6 +18,16 @@ const (
 // watchEngine keeps the status of the engine current.
 func (a *Agent) watchEngine(ctx context.Context) error {
 	w := &engineWatch{engine: a.engine, connected: a.cache.Connected, report: a.report}
+	return w.run(ctx)
+}
+
+// run looks until ctx ends.
+func (w *engineWatch) run(ctx context.Context) error {
+	defer func() {
+		if w.asked != nil {
+			<-w.asked
+		}
+	}()
 	for {
 		w.look(ctx)
 		wait := enginePoll
@@ -49,8 +59,17 @@ type engineWatch struct {
 	// have taken its place after another connection.
 	known bool
 	since time.Time
+	// asked brings the answer to who it is; nil while nobody asks.
+	asked chan introduction
 	// told is what was told of it last: nothing, that it answers, or that it does not.
 	told engineState
+}
+
+// introduction is who the engine of a connection is.
+type introduction struct {
+	since time.Time
+	info  api.Engine
+	err   error
 }
 
 type engineState int
@@ -63,7 +82,8 @@ const (
 
 // look asks an engine whether it is there, and one that is not known who it is. One that
 // answers is reachable, however long the second answer takes: that of a loaded engine may
-// take longer than everything that the node needs done.
+// take longer than everything that the node needs done. The first question is asked again
+// meanwhile: an engine may hang at any moment.
 func (w *engineWatch) look(ctx context.Context) {
 	up, since, err := w.connected()
 	if !up {
@@ -83,13 +103,32 @@ func (w *engineWatch) look(ctx context.Context) {
 		w.report.SetEngine(api.Engine{Reachable: true})
 		w.report.SetNodeCondition("engine", nil)
 	}
-	if w.known && since.Equal(w.since) {
-		return
+	if !w.known || !since.Equal(w.since) {
+		w.introduce(ctx, since)
 	}
-	info, err := w.engine.Info(ctx)
-	if w.known = err == nil; w.known {
-		w.since = since
-		w.report.SetEngine(info)
+}
+
+// introduce asks who the engine is, unless somebody does, and waits a moment for the answer.
+func (w *engineWatch) introduce(ctx context.Context, since time.Time) {
+	w.known = false
+	if w.asked == nil {
+		asked := make(chan introduction, 1)
+		w.asked = asked
+		go func() {
+			info, err := w.engine.Info(ctx)
+			asked <- introduction{since, info, err}
+		}()
+	}
+	timer := time.NewTimer(enginePoll)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case answer := <-w.asked:
+		w.asked = nil
+		if answer.err == nil && answer.since.Equal(since) {
+			w.known, w.since = true, since
+			w.report.SetEngine(answer.info)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ktrdr.io/fleet/pkg/api"
@@ -71,5 +72,58 @@ func TestEngineWatch(t *testing.T) {
 	first.look(t.Context())
 	if !slices.Equal(never.told, []string{"silent", "EngineError"}) {
 		t.Errorf("an engine that is not there at the start: %q", never.told)
+	}
+}
+
+// hanging answers nothing from a moment on.
+type hanging struct {
+	watched
+
+	from time.Time
+}
+
+func (h *hanging) answer(ctx context.Context, takes time.Duration) error {
+	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	select {
+	case <-limited.Done():
+		return limited.Err()
+	case <-time.After(takes):
+	}
+	if time.Now().Before(h.from) {
+		return nil
+	}
+	<-limited.Done()
+	return limited.Err()
+}
+
+func (h *hanging) Ping(ctx context.Context) error { return h.answer(ctx, time.Millisecond) }
+
+func (h *hanging) Info(ctx context.Context) (api.Engine, error) {
+	return api.Engine{Reachable: true, Version: "28.5"}, h.answer(ctx, 3*time.Second)
+}
+
+// TestHungEngineIsToldInTime, whenever it begins to hang: also while it says who it is.
+func TestHungEngineIsToldInTime(t *testing.T) {
+	t.Parallel()
+	for after := time.Duration(0); after < 12*time.Second; after += 250 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			began := time.Now()
+			h := &hanging{watched: watched{up: true, since: began}, from: began.Add(after)}
+			w := &engineWatch{engine: h, report: h, connected: func() (bool, time.Time, error) { return true, began, nil }}
+			ended := make(chan error, 1)
+			go func() { ended <- w.run(ctx) }()
+			time.Sleep(after + enginePulse + 10*time.Second + time.Millisecond)
+			synctest.Wait()
+			if !slices.Contains(h.told, "silent") {
+				t.Errorf("hung after %s: told %q", after, h.told)
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
