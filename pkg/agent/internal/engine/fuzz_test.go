@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,20 +15,23 @@ import (
 )
 
 // answering is a transport of an engine whose every answer is the same, but for the one to the
-// first question, which says that it is an engine.
-func answering(t testing.TB) (c *engine.Client, answer *[]byte, tty *string) {
+// first question, which says that it is an engine. A question that the client has given up may
+// still be read when the next answers are set.
+func answering(t testing.TB) (c *engine.Client, answer *atomic.Pointer[[]byte], tty *atomic.Value) {
 	t.Helper()
-	answer, tty = new([]byte), new(string)
+	answer, tty = new(atomic.Pointer[[]byte]), new(atomic.Value)
+	answer.Store(new([]byte))
+	tty.Store("")
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Api-Version", "1.41")
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/_ping"):
-		case *tty != "" && strings.HasSuffix(r.URL.Path, "/json"):
+		case tty.Load() != "" && strings.HasSuffix(r.URL.Path, "/json"):
 			w.Header().Set("Content-Type", "application/json")
-			_, _ = fmt.Fprintf(w, `{"Id":"x","Config":{"Tty":%s}}`, *tty)
+			_, _ = fmt.Fprintf(w, `{"Id":"x","Config":{"Tty":%s}}`, tty.Load())
 		default:
 			w.Header().Set("Content-Type", "application/json")
-			_, _ = w.Write(*answer)
+			_, _ = w.Write(*answer.Load())
 		}
 	}))
 	t.Cleanup(server.Close)
@@ -54,7 +58,7 @@ func FuzzAnswers(f *testing.F) {
 	}
 	c, answer, _ := answering(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		*answer = data
+		answer.Store(&data)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if got, err := c.InspectContainer(ctx, fakeID); err == nil && got.ID == "" {
@@ -90,12 +94,13 @@ func FuzzLogs(f *testing.F) {
 	f.Add([]byte("2026-01-01T00:00:00.000000000Z text\r\n\nmore"))
 	c, answer, tty := answering(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		*answer = data
-		for _, *tty = range []string{"false", "true"} {
+		answer.Store(&data)
+		for _, has := range []string{"false", "true"} {
+			tty.Store(has)
 			total := 0
 			_ = c.StreamLogs(t.Context(), engine.LogRequest{ID: fakeID, Tail: -1}, func(e engine.LogEntry) {
 				total += len(e.Text)
-				if strings.Contains(e.Text, "\n") && *tty == "true" {
+				if strings.Contains(e.Text, "\n") && has == "true" {
 					t.Errorf("a line of a terminal has an end in its middle: %q", e.Text)
 				}
 			})
