@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"reflect"
 
 	"google.golang.org/grpc"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"ktrdr.io/fleet/pkg/controller/rollout"
+	"ktrdr.io/fleet/pkg/controller/store"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
@@ -26,10 +28,32 @@ func (s *Service) WatchRollout(r *ktrdrv1.WatchRolloutRequest, out grpc.ServerSt
 			return status.Error(codes.NotFound, "nothing was rolled out yet")
 		}
 	}
-	if _, ok := s.cfg.Ledger.Outcome(revision); !ok && s.cfg.Ledger.Head().Revision != revision {
+	known, err := s.isKnown(out.Context(), revision)
+	if err != nil {
+		return s.failed(out.Context(), "watch the rollout", err)
+	}
+	if !known {
 		return status.Errorf(codes.NotFound, "there is no rollout of revision %.80q", revision)
 	}
 	return s.cfg.Ledger.Follow(out.Context(), revision, func(record *rollout.Record) error { return out.Send(rolloutToProto(record)) })
+}
+
+// isKnown tells whether a revision is the head or was rolled out. Another controller may have
+// accepted it a moment ago, so the store is asked before it is said to be unknown.
+func (s *Service) isKnown(ctx context.Context, revision string) (bool, error) {
+	ledger := s.cfg.Ledger
+	if _, ok := ledger.Outcome(revision); ok || ledger.Head().Revision == revision {
+		return true, nil
+	}
+	head, err := s.cfg.Store.Head(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	ledger.setHead(head)
+	return head.Revision == revision, nil
 }
 
 // Follow gives the record of a revision's newest rollout, and again whenever it changed, until it
