@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/goccy/go-yaml"
 
@@ -156,8 +157,8 @@ func (c *Config) context(authority *pki.Authority, operator string, token *pki.O
 	own := net.JoinHostPort(host, port)
 	var others []string
 	for _, each := range c.Advertise {
-		if each != own {
-			others = append(others, "https://"+each)
+		if other := "https://" + each; each != own && !slices.Contains(others, other) { // ktrdrctl takes each once
+			others = append(others, other)
 		}
 	}
 	entry := contextEntry{
