@@ -45,6 +45,7 @@ type Agent struct {
 	exec    *apply.Executor
 	loop    *reconcile.Loop
 	report  *report.Report
+	watch   *engineWatch
 	follow  *follower
 	mounts  *mountFeed
 	values  *secretFeed
@@ -80,14 +81,6 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		g.Go(func() error { return ignoreCancel(ctx, part(ctx)) })
 	}
 	return g.Wait()
-}
-
-// burst of work after which memory is given back, in bytes.
-const burst = 16 << 20
-
-func trim(ctx context.Context) error {
-	telemetry.Trim(ctx, burst)
-	return nil
 }
 
 // ignoreCancel makes the end of ctx a clean end.
@@ -179,6 +172,8 @@ func (a *Agent) wire() error {
 		World: a.cache, Applier: a.exec, Secrets: contract{a.secrets}, Policy: a.gate, Report: a.report,
 		Log: a.log.With("component", "reconcile"), Limits: reconcile.DefaultLimits(),
 	})
+	a.watch = &engineWatch{engine: a.engine, connected: a.cache.Connected, report: a.report, bell: make(chan struct{}, 1)}
+	a.cache.Subscribe(a.watch.heard) // before the loop: it tells what runs on an engine that answers
 	a.cache.Subscribe(a.loop.Ring)
 	a.gate.Notify(a.policyRead, a.policyChanged)
 	prober, err := probe.NewMounts(probe.Config{}, a.log.With("component", "mounts"))

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
@@ -17,8 +18,7 @@ const (
 
 // watchEngine keeps the status of the engine current.
 func (a *Agent) watchEngine(ctx context.Context) error {
-	w := &engineWatch{engine: a.engine, connected: a.cache.Connected, report: a.report}
-	return w.run(ctx)
+	return a.watch.run(ctx)
 }
 
 // run looks until ctx ends.
@@ -38,6 +38,7 @@ func (w *engineWatch) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(wait):
+		case <-w.bell:
 		}
 	}
 }
@@ -55,14 +56,37 @@ type engineWatch struct {
 		SetNodeCondition(key string, c *api.Condition)
 	}
 
+	bell chan struct{}
+
 	// known says that the engine of the connection since has told who it is; another one may
 	// have taken its place after another connection.
 	known bool
 	since time.Time
 	// asked brings the answer to who it is; nil while nobody asks.
 	asked chan introduction
+
+	mu sync.Mutex
 	// told is what was told of it last: nothing, that it answers, or that it does not.
 	told engineState
+	// listed is the connection that was heard of last.
+	listed time.Time
+}
+
+// heard is the cache's bell. An engine that was connected to has answered: that is told
+// before anybody can say what runs on it, and who it is is asked at once.
+func (w *engineWatch) heard(string) {
+	up, since, _ := w.connected()
+	if !up {
+		return
+	}
+	w.mu.Lock()
+	again := since.Equal(w.listed)
+	w.listed = since
+	w.mu.Unlock()
+	if !again {
+		w.answers()
+		ring(w.bell)
+	}
 }
 
 // introduction is who the engine of a connection is.
@@ -87,7 +111,7 @@ const (
 func (w *engineWatch) look(ctx context.Context) {
 	up, since, err := w.connected()
 	if !up {
-		if w.told == engineAnswers || err != nil {
+		if w.answered() || err != nil {
 			w.lost(since, err)
 		}
 		return
@@ -98,11 +122,7 @@ func (w *engineWatch) look(ctx context.Context) {
 		}
 		return
 	}
-	if w.told != engineAnswers {
-		w.told = engineAnswers
-		w.report.SetEngine(api.Engine{Reachable: true})
-		w.report.SetNodeCondition("engine", nil)
-	}
+	w.answers()
 	if !w.known || !since.Equal(w.since) {
 		w.introduce(ctx, since)
 	}
@@ -132,9 +152,29 @@ func (w *engineWatch) introduce(ctx context.Context, since time.Time) {
 	}
 }
 
+func (w *engineWatch) answered() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.told == engineAnswers
+}
+
+// answers tells once that the engine answers.
+func (w *engineWatch) answers() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.told == engineAnswers {
+		return
+	}
+	w.told = engineAnswers
+	w.report.SetEngine(api.Engine{Reachable: true})
+	w.report.SetNodeCondition("engine", nil)
+}
+
 // lost tells once that the engine does not answer.
 func (w *engineWatch) lost(since time.Time, err error) {
 	w.known = false
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.told == engineSilent {
 		return
 	}

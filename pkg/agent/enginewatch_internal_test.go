@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,6 +74,66 @@ func TestEngineWatch(t *testing.T) {
 	if !slices.Equal(never.told, []string{"silent", "EngineError"}) {
 		t.Errorf("an engine that is not there at the start: %q", never.told)
 	}
+}
+
+// TestConnectionIsHeardOf: an engine that was connected to is told of at once, and only a
+// new connection ends what was told of one that hangs.
+func TestConnectionIsHeardOf(t *testing.T) {
+	w := &watched{}
+	watch := &engineWatch{engine: w, report: w, connected: func() (bool, time.Time, error) { return w.up, w.since, w.stream }, bell: make(chan struct{}, 1)}
+	broken := errors.New("timeout")
+	steps := []struct {
+		what  string
+		then  func()
+		want  []string
+		rings bool
+	}{
+		{"a change before", func() { watch.heard("app") }, nil, false},
+		{"connected", func() { w.up, w.since = true, time.Unix(1, 0); watch.heard("") }, []string{"reachable "}, true},
+		{"a change", func() { watch.heard("app") }, nil, false},
+		{"hung", func() { w.ping = broken; watch.look(t.Context()) }, []string{"silent", "EngineError"}, false},
+		{"a change of before", func() { watch.heard("app") }, nil, false},
+		{"connected again", func() { w.since = time.Unix(2, 0); watch.heard("") }, []string{"reachable "}, true},
+	}
+	for _, s := range steps {
+		w.told = nil
+		s.then()
+		rings := false
+		select {
+		case <-watch.bell:
+			rings = true
+		default:
+		}
+		if !slices.Equal(w.told, s.want) || rings != s.rings {
+			t.Errorf("%s: told %q, rang %t, want %q, %t", s.what, w.told, rings, s.want, s.rings)
+		}
+	}
+}
+
+// TestEngineIsAskedAtOnce who it is, and not at the next pulse.
+func TestEngineIsAskedAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		w := &watched{}
+		var up atomic.Bool
+		began := time.Now()
+		watch := &engineWatch{engine: w, report: w, connected: func() (bool, time.Time, error) { return up.Load(), began, nil }, bell: make(chan struct{}, 1)}
+		ended := make(chan error, 1)
+		go func() { ended <- watch.run(ctx) }()
+		synctest.Wait()
+		up.Store(true)
+		watch.heard("")
+		synctest.Wait()
+		if since := time.Since(began); since != 0 || !slices.Equal(w.told, []string{"reachable ", "reachable 28.5"}) {
+			t.Errorf("after %s: told %q", since, w.told)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // hanging answers nothing from a moment on.

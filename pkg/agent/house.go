@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/pkg/telemetry"
 )
 
 // houseEvery is how often what nobody needs any more is dropped from memory and disk.
@@ -114,4 +115,12 @@ func boundFiles(obs *api.Observed, d *api.Desired) map[string]bool {
 		}
 	}
 	return keep
+}
+
+// burst of work after which memory is given back, in bytes.
+const burst = 16 << 20
+
+func trim(ctx context.Context) error {
+	telemetry.Trim(ctx, burst)
+	return nil
 }

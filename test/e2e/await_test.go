@@ -74,8 +74,11 @@ func (a *agent) await(what string, limit time.Duration, ok func(api.NodeStatus) 
 // converged waits until every stack is.
 func (a *agent) converged() api.NodeStatus {
 	a.t.Helper()
-	// A slow engine may not have answered yet: the agent is not ready then, and says so.
-	return a.await("ready and converged", 2*time.Minute, func(st api.NodeStatus) bool { return st.Ready && allConverged(st) })
+	st := a.await("converged", 2*time.Minute, allConverged)
+	if !st.Ready || !st.Engine.Reachable {
+		a.t.Errorf("converged, ready %t, on an engine that answers: %t", st.Ready, st.Engine.Reachable)
+	}
+	return st
 }
 
 func allConverged(st api.NodeStatus) bool {

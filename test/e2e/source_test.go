@@ -80,6 +80,7 @@ func TestGitPush(t *testing.T) {
 	t.Logf("push to converged, poll every second: %s", o.reached(o.push()))
 
 	o.restart(o.source(", pollInterval: 1h"))
+	o.await("the look of the start", time.Minute, func(st api.NodeStatus) bool { return !st.SourceCheckAt.IsZero() })
 	o.edit("sync")
 	commit := o.push()
 	during(t, "not noticed before the poll", 2*time.Second, func() bool { return o.status().Revision != commit })
