@@ -149,19 +149,26 @@ func (c *Config) found(ctx context.Context, s *store.Store) (*pki.Authority, err
 // ReplaceAuthority makes the authority on this machine's disk the fleet's, although no
 // controller trusted it before: nodes have to join again, and operators need new certificates.
 // With an embedded store the controller must not run.
-func ReplaceAuthority(ctx context.Context, cfg Config) (err error) {
-	if err := cfg.ownStore(); err != nil {
+func ReplaceAuthority(ctx context.Context, cfg Config) error {
+	return cfg.withAuthority(ctx, func(s *store.Store, authority *pki.Authority) error {
+		return s.ReplaceAuthority(ctx, record(authority, "authority replace"))
+	})
+}
+
+// withAuthority opens the store and the authority on this machine's disk for do.
+func (c *Config) withAuthority(ctx context.Context, do func(*store.Store, *pki.Authority) error) (err error) {
+	if err := c.ownStore(); err != nil {
 		return err
 	}
-	cert, key := cfg.authorityFiles()
+	cert, key := c.authorityFiles()
 	authority, err := pki.Load(cert, key)
 	if err != nil {
 		return err
 	}
-	s, err := store.Open(ctx, cfg.store())
+	s, err := store.Open(ctx, c.store())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	return s.ReplaceAuthority(ctx, record(authority, "authority replace"))
+	return do(s, authority)
 }

@@ -66,24 +66,13 @@ func Init(ctx context.Context, cfg Config, a Admission) (admitted bool, err erro
 
 // AddOperator makes an operator, or gives one new access, for who has the machine. With an
 // embedded store the controller must not run.
-func AddOperator(ctx context.Context, cfg Config, a Admission) (err error) {
-	if err := cfg.ownStore(); err != nil {
-		return err
-	}
-	cert, key := cfg.authorityFiles()
-	authority, err := pki.Load(cert, key)
-	if err != nil {
-		return err
-	}
-	s, err := store.Open(ctx, cfg.store())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := agree(ctx, s, authority, "operator add"); err != nil {
-		return err
-	}
-	return admit(ctx, &cfg, s, grant{authority, a})
+func AddOperator(ctx context.Context, cfg Config, a Admission) error {
+	return cfg.withAuthority(ctx, func(s *store.Store, authority *pki.Authority) error {
+		if err := agree(ctx, s, authority, "operator add"); err != nil {
+			return err
+		}
+		return admit(ctx, &cfg, s, grant{authority, a})
+	})
 }
 
 // grant is an admission by an authority.
