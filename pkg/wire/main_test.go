@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
@@ -19,13 +18,14 @@ import (
 
 	"ktrdr.io/fleet/pkg/wire"
 	"ktrdr.io/fleet/pkg/wire/pki"
+	"ktrdr.io/fleet/test/leaks"
 )
 
 func TestMain(m *testing.M) {
 	if target := os.Getenv(idleTarget); target != "" {
 		os.Exit(idleAgents(target))
 	}
-	goleak.VerifyTestMain(m)
+	leaks.Main(m)
 }
 
 func must(t testing.TB, err error) {

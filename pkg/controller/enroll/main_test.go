@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
@@ -23,9 +22,10 @@ import (
 	"ktrdr.io/fleet/pkg/wire"
 	"ktrdr.io/fleet/pkg/wire/pki"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+	"ktrdr.io/fleet/test/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 func must(t testing.TB, err error) {
 	t.Helper()

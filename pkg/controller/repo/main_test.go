@@ -6,14 +6,14 @@ import (
 	"syscall"
 	"testing"
 
-	"go.uber.org/goleak"
+	"ktrdr.io/fleet/test/leaks"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashServer); dir != "" {
 		os.Exit(serveAndCrash(dir, os.Getenv(crashAt)))
 	}
-	goleak.VerifyTestMain(m)
+	leaks.Main(m)
 }
 
 func startGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }

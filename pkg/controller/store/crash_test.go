@@ -90,12 +90,12 @@ func killWriter(t *testing.T, dir string, after time.Duration) []string {
 	scanner := bufio.NewScanner(out)
 	for scanner.Scan() {
 		lines = append(lines, scanner.Text())
-		if len(lines) == 2 { // it is open and has written
+		if len(lines) == 3 { // it is open, and has written a node and a head: each round gets on
 			time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
 		}
 	}
 	_ = cmd.Wait()
-	if len(lines) < 2 {
+	if len(lines) < 3 {
 		t.Fatalf("the writer said only %q", lines)
 	}
 	return lines

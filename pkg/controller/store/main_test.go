@@ -13,13 +13,21 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
-	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
 	"ktrdr.io/fleet/pkg/controller/store"
+	"ktrdr.io/fleet/test/leaks"
 )
 
-const patience = 30 * time.Second
+// patience only keeps a test from waiting for ever.
+const patience = 2 * time.Minute
+
+const (
+	// calm is a lease that no slow machine lets end: of sessions that are not to be lost.
+	calm = time.Minute
+	// short is a lease whose end is waited for.
+	short = 3 * time.Second
+)
 
 // shared is one etcd for all tests that don't need one of their own; each has a prefix.
 var (
@@ -54,7 +62,7 @@ func run(m *testing.M) int {
 	code := m.Run()
 	etcd.Close()
 	if code == 0 {
-		if err := goleak.Find(); err != nil {
+		if err := leaks.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -105,10 +113,12 @@ func prefix() string { return fmt.Sprintf("/test/%d/", prefixes.Add(1)) }
 
 func openAt(t *testing.T, prefix string, endpoints ...string) *store.Store {
 	t.Helper()
-	return openConfig(t, store.Config{
-		External: &store.External{Endpoints: endpoints, Prefix: prefix},
-		Lease:    3 * time.Second,
-	})
+	return openLeased(t, calm, prefix, endpoints...)
+}
+
+func openLeased(t *testing.T, lease time.Duration, prefix string, endpoints ...string) *store.Store {
+	t.Helper()
+	return openConfig(t, store.Config{External: &store.External{Endpoints: endpoints, Prefix: prefix}, Lease: lease})
 }
 
 func openEmbedded(t *testing.T, dir string) *store.Store {

@@ -79,7 +79,7 @@ func TestSnapshotToNowhere(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before+times/2; time.Sleep(time.Millisecond) { //nolint:forbidigo // between two looks
+		for end := time.Now().Add(patience); runtime.NumGoroutine() > before+times/2; time.Sleep(time.Millisecond) { //nolint:forbidigo // between two looks
 			if time.Now().After(end) {
 				t.Fatalf("%s: %d goroutines, before it were %d", name, runtime.NumGoroutine(), before)
 			}

@@ -42,7 +42,7 @@ func loseLease(t *testing.T, at, id string) {
 func candidates(t *testing.T, at string, n int64) {
 	t.Helper()
 	c := client(t, shared)
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		got, err := c.Get(t.Context(), at+"elections/rollouts/", clientv3.WithPrefix(), clientv3.WithCountOnly())
 		if err != nil {
 			t.Fatal(err)
@@ -101,7 +101,8 @@ func TestConnections(t *testing.T) {
 
 func TestSessionComesBack(t *testing.T) {
 	at := prefix()
-	s, other := openAt(t, at, shared), openAt(t, at, shared)
+	// It notices within a third of its lease.
+	s, other := openLeased(t, 9*time.Second, at, shared), openAt(t, at, shared)
 	ctx, start := t.Context(), time.Unix(1000, 0).UTC()
 	c1, c2 := session(t, s, "c1"), session(t, other, "c2")
 	for _, node := range []string{"a", "b"} {

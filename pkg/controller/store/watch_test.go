@@ -17,12 +17,16 @@ type steps struct {
 	next func() (store.Change[store.Node], bool)
 }
 
+// follow has patience with each step.
 func follow(t *testing.T, s *store.Store, from int64) *steps {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithCancel(t.Context())
 	next, stop := iter.Pull(s.Nodes().Watch(ctx, from))
 	t.Cleanup(func() { cancel(); stop() })
-	return &steps{next: next}
+	return &steps{next: func() (store.Change[store.Node], bool) {
+		defer time.AfterFunc(patience, cancel).Stop()
+		return next()
+	}}
 }
 
 func (w *steps) expect(t *testing.T, want ...string) (last int64) {

@@ -13,12 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"ktrdr.io/fleet/pkg/wire/pki"
+	"ktrdr.io/fleet/test/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 func authority(t testing.TB) *pki.Authority {
 	t.Helper()

@@ -3,6 +3,7 @@ package image_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -99,10 +100,17 @@ func stopIsAsTheUserKnowsIt(l *lab, base string) {
 	if err := json.NewDecoder(resp.Body).Decode(&reply); err != nil || resp.StatusCode != http.StatusOK {
 		l.t.Fatalf("start training: %s, %v", resp.Status, err)
 	}
-	for name, want := range map[string]int{"training": 0, "stubborn": 137, "mcp": 143} {
-		l.do(l.t.Context(), http.MethodPost, "/containers/"+prefix+"-"+name+"/stop?t=2", nil, nil)
-		if got := l.inspect(name).State; got.Running || got.ExitCode != want {
-			l.t.Errorf("%s after its stop is %+v, want exit code %d", name, got, want)
+	for _, stop := range []struct {
+		name        string
+		grace, want int // seconds, exit code
+	}{
+		{"training", 30, 0}, // ends by itself
+		{"stubborn", 2, 137},
+		{"mcp", 30, 143},
+	} {
+		l.do(l.t.Context(), http.MethodPost, fmt.Sprintf("/containers/%s-%s/stop?t=%d", prefix, stop.name, stop.grace), nil, nil)
+		if got := l.inspect(stop.name).State; got.Running || got.ExitCode != stop.want {
+			l.t.Errorf("%s after its stop is %+v, want exit code %d", stop.name, got, stop.want)
 		}
 	}
 	file := "/tmp/checkpoints/" + reply.Data.OperationID + ".checkpoint.json"

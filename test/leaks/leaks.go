@@ -1,0 +1,33 @@
+package leaks
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// Find tells of goroutines that do not end. What is on its way out, such as that of a connection
+// that was closed, has a minute.
+func Find() error {
+	for end := time.Now().Add(time.Minute); ; {
+		err := goleak.Find() // which has patience for half a second
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// Main runs the tests of a package, and fails if they leave goroutines behind.
+func Main(m *testing.M) {
+	code := m.Run()
+	if code == 0 {
+		if err := Find(); err != nil {
+			fmt.Fprintln(os.Stderr, "goroutines are left:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
