@@ -194,6 +194,7 @@ func (l *Link) judge(v verdict) {
 	l.mu.Unlock()
 	if s != nil {
 		ring(s.judged)
+		ring(s.moved)
 	}
 }
 

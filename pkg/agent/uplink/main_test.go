@@ -41,6 +41,8 @@ type node struct {
 	lines    []uplink.LogLine
 	live     chan uplink.LogLine
 	accepted []source.Tree
+	// accepting is called before the link is told of a tree whose revision the status has.
+	accepting func()
 	// wrap takes a number that never was for 0, as the agent's log of events does.
 	wrap bool
 }
@@ -55,6 +57,7 @@ type options struct {
 	endpoints []string
 	timing    uplink.Timing
 	doctor    uplink.Doctor
+	accepting func()
 	dial      uplink.Dialer
 }
 
@@ -82,7 +85,7 @@ func run(t *testing.T, c *uplinktest.Controller, o options) *node {
 		t.Fatal(err)
 	}
 	n := &node{
-		source: src, changed: make(chan struct{}), held: map[string]*api.Hold{}, planned: map[string]string{}, live: make(chan uplink.LogLine),
+		source: src, accepting: o.accepting, changed: make(chan struct{}), held: map[string]*api.Hold{}, planned: map[string]string{}, live: make(chan uplink.LogLine),
 		status: api.NodeStatus{Node: "b", Version: "test", Stacks: []api.StackStatus{{Name: "core"}}},
 	}
 	n.link, err = uplink.New(uplink.Config{
@@ -115,7 +118,12 @@ func (n *node) follow(ctx context.Context) {
 			n.mu.Lock()
 			n.accepted = append(n.accepted, tree)
 			n.mu.Unlock()
-			n.change(func() { n.status.Revision = tree.Revision.ID })
+			if n.Status().Revision != tree.Revision.ID {
+				n.change(func() { n.status.Revision = tree.Revision.ID })
+			}
+			if n.accepting != nil {
+				n.accepting()
+			}
 			n.link.Accepted(tree.Revision)
 		}
 		select {

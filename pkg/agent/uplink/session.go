@@ -31,6 +31,8 @@ type session struct {
 	statusAcks     chan uint64
 	eventAcks      chan uint64
 	judged         chan struct{}
+	// moved rings when a revision came into force: the status names its slice.
+	moved chan struct{}
 	// ended is closed when nothing is sent any more.
 	ended  chan struct{}
 	cancel context.CancelCauseFunc
@@ -51,6 +53,7 @@ func newSession(l *Link, stream agentStream, cancel context.CancelCauseFunc) *se
 		link: l, stream: stream, cancel: cancel, ended: make(chan struct{}), answers: newAnswers(),
 		urgent: make(chan *ktrdrv1.AgentMessage, queued), output: make(chan *ktrdrv1.AgentMessage, queued),
 		statusAcks: make(chan uint64, 1), eventAcks: make(chan uint64, 1), judged: make(chan struct{}, 1),
+		moved: make(chan struct{}, 1),
 	}
 	s.commands = newCommands(s)
 	return s

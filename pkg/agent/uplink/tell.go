@@ -52,6 +52,7 @@ func (s *session) tellStatus(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-changed:
+		case <-s.moved:
 		case <-timer.C:
 		}
 		timer.Stop()
