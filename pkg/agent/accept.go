@@ -5,6 +5,7 @@ import (
 	"context"
 	"time"
 
+	"ktrdr.io/fleet/pkg/agent/report"
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/source"
 )
@@ -40,7 +41,8 @@ func (a *Agent) fallBack(ctx context.Context) error {
 	}
 	a.log.Info("resuming with the last good state", "revision", short(d.Revision))
 	a.desired.CompareAndSwap(nil, d)
-	a.setDesired(ctx, a.desired.Load(), time.Time{})
+	d = a.desired.Load()
+	a.setDesired(ctx, d, func() { a.report.SetDesired(d, time.Time{}) })
 	return nil
 }
 
@@ -59,17 +61,18 @@ func (a *Agent) accept(ctx context.Context, d *api.Desired, rev source.Revision)
 		a.secretsLooked(refs, a.secrets.Refresh(ctx, refs))
 		cancel()
 	}
-	a.setDesired(ctx, d, rev.Time)
-	a.refused(rev, nil)
+	a.setDesired(ctx, d, func() { a.report.Accept(d, report.Revision{ID: rev.ID, Time: rev.Time}) })
+	a.judged(rev, nil)
 }
 
-func (a *Agent) setDesired(ctx context.Context, d *api.Desired, at time.Time) {
+// setDesired puts a state in force. All is told of it before anything is planned for it.
+func (a *Agent) setDesired(ctx context.Context, d *api.Desired, tell func()) {
 	a.forgetRollouts(d)
 	needed := a.withNeeded(d)
 	a.gate.SetDesired(ctx, needed)
 	a.checkDelivery(needed)
 	a.desired.Store(d)
-	a.report.SetDesired(d, at)
+	tell()
 	ring(a.mounts.bell)
 	ring(a.values.bell)
 	ring(a.listed.bell)
@@ -80,6 +83,11 @@ func (a *Agent) setDesired(ctx context.Context, d *api.Desired, at time.Time) {
 // refused notes the result of a look at the source; nil means that all is well.
 func (a *Agent) refused(rev source.Revision, c *api.Condition) {
 	a.report.SetSource(rev.ID, time.Now(), c)
+	a.judged(rev, c)
+}
+
+// judged tells the controller what became of a revision.
+func (a *Agent) judged(rev source.Revision, c *api.Condition) {
 	switch {
 	case a.link == nil || rev.ID == "":
 	case c == nil:

@@ -175,7 +175,7 @@ func (a *Agent) wire() error {
 	a.watch = &engineWatch{engine: a.engine, connected: a.cache.Connected, report: a.report, bell: make(chan struct{}, 1)}
 	a.cache.Subscribe(a.watch.heard) // before the loop: it tells what runs on an engine that answers
 	a.cache.Subscribe(a.loop.Ring)
-	a.gate.Notify(a.policyRead, a.policyChanged)
+	a.gate.Notify(a.report.SetPolicy, a.policyChanged)
 	prober, err := probe.NewMounts(probe.Config{}, a.log.With("component", "mounts"))
 	if err != nil {
 		return fmt.Errorf("mount probes: %w", err)
@@ -257,12 +257,6 @@ func (a *Agent) forgetFailures() {
 	}
 }
 
-// policyRead tells of the policy in force.
-func (a *Agent) policyRead(st api.PolicyStatus, c *api.Condition) {
-	a.report.SetPolicy(st)
-	a.report.SetNodeCondition("policy", c)
-}
-
 // policyChanged lets what may be allowed by now be tried at once.
 func (a *Agent) policyChanged() {
 	a.forgetFailures()
@@ -273,9 +267,10 @@ func (a *Agent) policyChanged() {
 	a.loop.Ring("")
 }
 
+// publishMount tells of a mount before what follows from it is planned.
 func (a *Agent) publishMount(path string, st api.MountState) {
-	a.cache.SetMount(path, st)
 	a.report.SetMount(path, st)
+	a.cache.SetMount(path, st)
 }
 
 func (a *Agent) close() {

@@ -53,7 +53,7 @@ type engineWatch struct {
 	connected func() (up bool, since time.Time, err error)
 	report    interface {
 		SetEngine(e api.Engine)
-		SetNodeCondition(key string, c *api.Condition)
+		SetEngineDown(c *api.Condition)
 	}
 
 	bell chan struct{}
@@ -167,7 +167,6 @@ func (w *engineWatch) answers() {
 	}
 	w.told = engineAnswers
 	w.report.SetEngine(api.Engine{Reachable: true})
-	w.report.SetNodeCondition("engine", nil)
 }
 
 // lost tells once that the engine does not answer.
@@ -179,8 +178,7 @@ func (w *engineWatch) lost(since time.Time, err error) {
 		return
 	}
 	w.told = engineSilent
-	w.report.SetEngine(api.Engine{})
-	w.report.SetNodeCondition("engine", engineCondition(since, err))
+	w.report.SetEngineDown(engineCondition(since, err))
 }
 
 func engineCondition(since time.Time, err error) *api.Condition {

@@ -28,13 +28,11 @@ func (w *watched) Info(context.Context) (api.Engine, error) {
 }
 
 func (w *watched) SetEngine(e api.Engine) {
-	w.told = append(w.told, map[bool]string{true: "reachable " + e.Version, false: "silent"}[e.Reachable])
+	w.told = append(w.told, "reachable "+e.Version)
 }
 
-func (w *watched) SetNodeCondition(_ string, c *api.Condition) {
-	if c != nil {
-		w.told = append(w.told, string(c.Reason))
-	}
+func (w *watched) SetEngineDown(c *api.Condition) {
+	w.told = append(w.told, "silent", string(c.Reason))
 }
 
 // TestEngineWatch: nothing is told before the first answer or failure; an engine that

@@ -143,12 +143,18 @@ func (f *registrationFeed) round(ctx context.Context) {
 	if ctx.Err() != nil || len(due) == 0 && !f.stale {
 		return
 	}
+	var taken []registering
 	for _, url := range due {
 		for _, r := range byURL[url] {
 			f.take(r, f.registrars[url])
+			taken = append(taken, r)
 		}
 	}
-	f.tell()
+	f.tell() // before what follows from it is planned
+	for _, r := range taken {
+		told := f.states[r.id].fact
+		f.fact(r.id, &told)
+	}
 }
 
 // pause is the time between two looks for the sake of all of one registrar.
@@ -184,8 +190,6 @@ func (f *registrationFeed) take(r registering, look *registrar) {
 		f.states[r.id] = known
 	}
 	known.fact, known.state = nextRegistration(r, known.fact, look)
-	told := known.fact
-	f.fact(r.id, &told)
 }
 
 // nextRegistration is what is known of a container after a look, and the word of its entry.

@@ -39,6 +39,27 @@ func withSince(c, before *api.Condition) *api.Condition {
 	return &kept
 }
 
+// putCondition takes or removes a condition of the node, and returns the event that tells of
+// it, if it is news. The caller holds the lock.
+func (r *Report) putCondition(key string, c *api.Condition) []incident {
+	var before *api.Condition
+	if known, ok := r.conditions[key]; ok {
+		before = &known
+	}
+	if c == nil {
+		delete(r.conditions, key)
+	} else {
+		r.conditions[key] = *withSince(c, before)
+	}
+	if sameReason(before, c) {
+		return nil
+	}
+	if c != nil && ofEngine(c.Reason) {
+		r.metrics.EngineError(string(c.Reason))
+	}
+	return []incident{conditionIncident(key, before, c)}
+}
+
 // conditionIncident says that a condition of the node came, changed or went.
 func conditionIncident(key string, before, c *api.Condition, attrs ...slog.Attr) incident {
 	if c == nil {

@@ -41,20 +41,21 @@ func (r *Report) SetBackups(list []api.BackupStatus) {
 		return cmp.Or(cmp.Compare(a.Stack, b.Stack), cmp.Compare(a.Name, b.Name))
 	})
 	r.mu.Lock()
-	before := r.facts.backups
-	r.facts.backups = list
-	r.touch()
-	r.mu.Unlock()
 	bad := map[string]*api.Condition{}
-	for i := range before {
-		bad[BackupObject(before[i])] = nil
+	for i := range r.facts.backups {
+		bad[BackupObject(r.facts.backups[i])] = nil
 	}
 	for _, b := range list {
 		bad[BackupObject(b)] = backupCondition(b)
 	}
+	r.facts.backups = list
+	var news []incident
 	for _, object := range sortedKeys(bad) {
-		r.SetNodeCondition("backup "+object, bad[object])
+		news = append(news, r.putCondition("backup "+object, bad[object])...)
 	}
+	r.touch()
+	r.mu.Unlock()
+	r.events.add(news...)
 }
 
 // BackupObject is what a condition and an event call a backup: its name, with the stack's

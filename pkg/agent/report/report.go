@@ -106,78 +106,19 @@ func New(cfg Config) *Report {
 	return r
 }
 
-// SetDesired notes the desired state that is in force. at is the time of its revision; zero
-// when unknown. Mounts that it no longer requires are forgotten; stacks that it no longer
-// has are forgotten once nothing of them is left to remove.
-func (r *Report) SetDesired(d *api.Desired, at time.Time) {
-	if d == nil {
-		return
-	}
-	r.mu.Lock()
-	changed := !r.desired.accepted || r.desired.revision != d.Revision
-	since := r.desired.since
-	if changed {
-		since = time.Now()
-	}
-	r.desired = desiredState{
-		accepted: true, revision: d.Revision, at: at, since: since,
-		stacks: map[string]string{}, mounts: map[string]bool{},
-	}
-	for i := range d.Stacks {
-		r.desired.stacks[d.Stacks[i].Name] = d.Stacks[i].Project
-		for _, m := range d.Stacks[i].Mounts {
-			r.desired.mounts[m.Path] = true
-		}
-	}
-	for path := range r.mounts {
-		if !r.desired.mounts[path] {
-			delete(r.mounts, path)
-			r.metrics.ForgetMount(path)
-		}
-	}
-	r.touch()
-	r.mu.Unlock()
-	r.metrics.SetDesired(d.Revision)
-	if changed {
-		r.events.add(incident{
-			Event: api.Event{Level: levelInfo, Reason: api.ReasonProgressing, Message: "desired state accepted: revision " + d.Revision},
-			text:  "desired state accepted", attrs: []slog.Attr{slog.String("revision", d.Revision)},
-		})
-	}
-}
+// keyEngine is the key of the node's condition about the engine.
+const keyEngine = "engine"
 
-// SetSource notes the result of a look at the source at the time at. An empty revision
-// means that none was seen this time; a nil condition that the state in force is confirmed.
-func (r *Report) SetSource(revision string, at time.Time, c *api.Condition) {
-	r.mu.Lock()
-	before, known := r.source.condition, r.source.revision
-	if revision != "" {
-		r.source.revision = revision
-	}
-	r.source.checkedAt = at
-	if c == nil {
-		r.source.confirmed = at
-	}
-	r.source.condition = withSince(c, before)
-	moved := r.source.revision != known
-	r.touch()
-	r.mu.Unlock()
-
-	if c == nil {
-		r.metrics.DesiredConfirmed(at)
-	} else {
-		r.metrics.SourceError(string(c.Reason))
-	}
-	if !sameReason(before, c) || c != nil && moved {
-		r.events.add(conditionIncident("source", before, c, slog.String("revision", revision)))
-	}
-}
-
-// SetEngine notes who the engine is and whether it answers.
+// SetEngine notes who the engine is and whether it answers. That one does which answers ends
+// what was wrong with it.
 func (r *Report) SetEngine(e api.Engine) {
 	r.mu.Lock()
 	r.engine = e
 	r.observed = r.observed || e.Reachable
+	var news []incident
+	if e.Reachable {
+		news = r.putCondition(keyEngine, nil)
+	}
 	r.touch()
 	r.mu.Unlock()
 	if e.Reachable {
@@ -185,6 +126,18 @@ func (r *Report) SetEngine(e api.Engine) {
 	} else {
 		r.metrics.EngineDown()
 	}
+	r.events.add(news...)
+}
+
+// SetEngineDown notes that the engine does not answer, and why.
+func (r *Report) SetEngineDown(c *api.Condition) {
+	r.mu.Lock()
+	r.engine = api.Engine{}
+	news := r.putCondition(keyEngine, c)
+	r.touch()
+	r.mu.Unlock()
+	r.metrics.EngineDown()
+	r.events.add(news...)
 }
 
 // Source tells of the last look at the source: when it was, and what was bad about it.
@@ -205,35 +158,24 @@ func (r *Report) Policy() api.PolicyStatus {
 	return r.policy
 }
 
-// SetPolicy notes the node's policy that is in force.
-func (r *Report) SetPolicy(p api.PolicyStatus) {
+// SetPolicy notes the node's policy that is in force, and what is wrong with its file; nil
+// when nothing is.
+func (r *Report) SetPolicy(p api.PolicyStatus, c *api.Condition) {
 	r.mu.Lock()
 	r.policy = p
+	news := r.putCondition("policy", c)
 	r.touch()
 	r.mu.Unlock()
+	r.events.add(news...)
 }
 
 // SetNodeCondition notes a condition of the node under a key of the caller's; nil removes it.
 func (r *Report) SetNodeCondition(key string, c *api.Condition) {
 	r.mu.Lock()
-	var before *api.Condition
-	if known, ok := r.conditions[key]; ok {
-		before = &known
-	}
-	if c == nil {
-		delete(r.conditions, key)
-	} else {
-		r.conditions[key] = *withSince(c, before)
-	}
+	news := r.putCondition(key, c)
 	r.touch()
 	r.mu.Unlock()
-	if sameReason(before, c) {
-		return
-	}
-	if c != nil && ofEngine(c.Reason) {
-		r.metrics.EngineError(string(c.Reason))
-	}
-	r.events.add(conditionIncident(key, before, c))
+	r.events.add(news...)
 }
 
 // SetMount notes the state of a required mount.
