@@ -17,7 +17,7 @@ import (
 const (
 	prefix    = "ktrdr-demo-image-test"
 	labLabel  = "io.ktrdr.test=" + prefix
-	labWindow = 30 * time.Second
+	labWindow = 2 * time.Minute
 )
 
 // lab is the machine's engine with the images under test; all it makes carries the label and is removed in the end.

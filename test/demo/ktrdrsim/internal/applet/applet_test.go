@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"ktrdr.io/fleet/test/demo/ktrdrsim/internal/applet"
+	"ktrdr.io/fleet/test/port"
 )
 
 // outcome is what a finished applet leaves.
@@ -113,8 +114,7 @@ func TestCurlAndWget(t *testing.T) {
 		_, _ = w.Write([]byte(r.Method + " ok"))
 	}))
 	defer srv.Close()
-	dead := httptest.NewServer(nil)
-	dead.Close()
+	dead := "http://" + port.Reserve(t)
 	for name, test := range map[string]struct {
 		args []string
 		code int
@@ -125,12 +125,12 @@ func TestCurlAndWget(t *testing.T) {
 		"without -f":   {args: []string{"curl", "-s", srv.URL + "/bad"}, out: "bad\n"},
 		"post":         {args: []string{"curl", "-d", "{}", srv.URL}, out: "POST ok"},
 		"method":       {args: []string{"curl", "-X", "PUT", srv.URL, "-o", "/dev/null"}},
-		"nobody":       {args: []string{"curl", "-f", dead.URL}, code: 7},
+		"nobody":       {args: []string{"curl", "-f", dead}, code: 7},
 		"no URL":       {args: []string{"curl", "-f"}, code: 2},
 		"odd option":   {args: []string{"curl", "--proxy", "x", srv.URL}, code: 2},
 		"spider":       {args: []string{"wget", "--spider", "-q", srv.URL}},
 		"spider bad":   {args: []string{"wget", "--spider", "-q", srv.URL + "/bad"}, code: 8},
-		"wget nobody":  {args: []string{"wget", "-q", dead.URL}, code: 4},
+		"wget nobody":  {args: []string{"wget", "-q", dead}, code: 4},
 		"wget to out":  {args: []string{"wget", "-qO-", srv.URL}, out: "GET ok"},
 		"odd wget opt": {args: []string{"wget", "--x", srv.URL}, code: 2},
 	} {

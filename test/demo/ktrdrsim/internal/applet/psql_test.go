@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"ktrdr.io/fleet/test/demo/ktrdrsim/internal/applet"
+	"ktrdr.io/fleet/test/port"
 )
 
 // TestSampleRotation runs the command of the sample desired state against the stand-in for
@@ -33,7 +34,7 @@ func TestSampleRotation(t *testing.T) {
 	accepts := func(password string) bool {
 		return start(ctx, append(env, "PGPASSWORD="+password), "psql", "-h", host, "-p", port, "-U", "ktrdr", "-d", "x", "-c", "select 1").out == "1\n"
 	}
-	for limit := time.Now().Add(10 * time.Second); !accepts("first"); time.Sleep(10 * time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); !accepts("first"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("the database does not start")
 		}
@@ -75,7 +76,7 @@ func TestSampleRotationOfGrafana(t *testing.T) {
 		_ = resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	}
-	for limit := time.Now().Add(10 * time.Second); !accepts("first"); time.Sleep(10 * time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); !accepts("first"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("grafana does not start")
 		}
@@ -93,13 +94,11 @@ func TestSampleRotationOfGrafana(t *testing.T) {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	_, number, err := net.SplitHostPort(port.Reserve(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return port
+	return number
 }
 
 // sampleCommand is the rotation command of a service of the sample.

@@ -10,18 +10,8 @@ import (
 	"time"
 
 	"ktrdr.io/fleet/test/demo/ktrdrsim/internal/database"
+	"ktrdr.io/fleet/test/port"
 )
-
-// freeAddr is an address on which nobody listens at the time of the call.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // say sends a line and returns all of the answer.
 func say(t *testing.T, addr, line string) string {
@@ -41,7 +31,7 @@ func say(t *testing.T, addr, line string) string {
 // becomes polls until the probe has the code.
 func becomes(t *testing.T, addr string, code int) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for got := -1; got != code; got = database.Probe(t.Context(), addr) {
 		if time.Now().After(deadline) {
 			t.Fatalf("probe of %s is %d, want %d", addr, got, code)
@@ -50,21 +40,33 @@ func becomes(t *testing.T, addr string, code int) {
 }
 
 func TestDatabaseStartsBecomesReadyAndKeepsItsData(t *testing.T) {
-	addr := freeAddr(t)
+	addr := port.Reserve(t)
 	becomes(t, addr, database.NoResponse)
-	cfg := database.Config{
-		Addr: addr, DataDir: filepath.Join(t.TempDir(), "data"), User: "u", Password: "first", ReadyDelay: 300 * time.Millisecond,
+	cfg := database.Config{Addr: addr, DataDir: filepath.Join(t.TempDir(), "data"), User: "u", Password: "first"}
+	serve := func(delay time.Duration) (stop func()) {
+		cfg.ReadyDelay = delay
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- database.Serve(ctx, cfg, slog.New(slog.DiscardHandler)) }()
+		return func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Fatalf("serve: %v", err)
+			}
+			becomes(t, addr, database.NoResponse)
+		}
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- database.Serve(ctx, cfg, slog.New(slog.DiscardHandler)) }()
+	stop := serve(time.Hour)
 	becomes(t, addr, database.Rejecting)
+	stop()
+	const delay = 300 * time.Millisecond
+	began := time.Now()
+	stop = serve(delay)
 	becomes(t, addr, database.Accepting)
-	cancel()
-	if err := <-ended; err != nil {
-		t.Fatalf("serve: %v", err)
+	if took := time.Since(began); took < delay {
+		t.Errorf("it is ready after %s, and not to be before %s", took, delay)
 	}
-	becomes(t, addr, database.NoResponse)
+	stop()
 
 	cfg.Password = ""
 	first, err := database.Open(cfg)

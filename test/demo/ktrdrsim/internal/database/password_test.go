@@ -10,12 +10,13 @@ import (
 	"testing"
 
 	"ktrdr.io/fleet/test/demo/ktrdrsim/internal/database"
+	"ktrdr.io/fleet/test/port"
 )
 
 // TestPassword: the first start's password is in force until it is altered over the local
 // socket, also after another start with another one in the environment.
 func TestPassword(t *testing.T) {
-	cfg := database.Config{Addr: freeAddr(t), DataDir: filepath.Join(t.TempDir(), "data"), User: "u", Password: "first 'p\"w$ü"}
+	cfg := database.Config{Addr: port.Reserve(t), DataDir: filepath.Join(t.TempDir(), "data"), User: "u", Password: "first 'p\"w$ü"}
 	serve := func() (stop func()) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -63,7 +64,7 @@ func TestPassword(t *testing.T) {
 
 // TestPasswordOverTheNetwork: only the local socket is trusted.
 func TestPasswordOverTheNetwork(t *testing.T) {
-	cfg := database.Config{Addr: freeAddr(t), DataDir: t.TempDir(), User: "u", Password: "first"}
+	cfg := database.Config{Addr: port.Reserve(t), DataDir: t.TempDir(), User: "u", Password: "first"}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- database.Serve(ctx, cfg, slog.New(slog.DiscardHandler)) }()

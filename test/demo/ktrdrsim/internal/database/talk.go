@@ -28,7 +28,7 @@ const (
 
 // talkTime bounds one conversation; talkLimit bounds what is read of it, in bytes.
 const (
-	talkTime  = 5 * time.Second
+	talkTime  = 30 * time.Second
 	talkLimit = 1024
 )
 
