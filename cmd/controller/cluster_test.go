@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
@@ -56,7 +55,7 @@ func (s *site) hook(secret string) int {
 	mac.Write(body)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(s.authority)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: wire.TrustTLS(roots)}, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: wire.TrustTLS(roots)}, Timeout: patience}
 	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, "https://"+s.addr+"/v1/webhook", bytes.NewReader(body))
 	must(s.t, err)
@@ -86,7 +85,7 @@ func TestTwoControllers(t *testing.T) {
 	token, hook := filepath.Join(remote.dir, "token"), filepath.Join(remote.dir, "hook")
 	must(t, os.WriteFile(token, []byte(remote.token), 0o600))
 	must(t, os.WriteFile(hook, []byte(secret), 0o600))
-	more := fmt.Sprintf("etcd: {external: {endpoints: [%q], lease: 2s}}\nrepository:\n  follow: {url: https://%s/git/desired-state.git, pollInterval: 1h, username: x, tokenFile: %s, caFile: %s, webhookSecretFile: %s}\n",
+	more := fmt.Sprintf("etcd: {external: {endpoints: [%q]}}\nrepository:\n  follow: {url: https://%s/git/desired-state.git, pollInterval: 1h, username: x, tokenFile: %s, caFile: %s, webhookSecretFile: %s}\n",
 		etcd(t), remote.addr, token, filepath.Join(remote.dir, "ca.pem"), hook)
 	one := newSiteWith(t, more, nil)
 	two := newSiteWith(t, more, one)

@@ -44,15 +44,13 @@ func TestKilledInTheMiddle(t *testing.T) {
 	}
 	second := s.write("the second", changed)
 	held.Store(second)
-	pushed := make(chan string, 1)
+	var pushed said
 	var pusher sync.WaitGroup
-	pusher.Go(func() { out, _ := s.push(); pushed <- out })
+	pusher.Go(func() { _ = s.gitTo(&pushed, s.token, "push", "desired-state", "main") }) // it is broken off
 	s.await("the canary has the revision", func() bool { r, _ := agents["b"].Revision(); return r == second })
+	s.await("the pusher sees the wave before", func() bool { return strings.Contains(pushed.String(), "wave core: a ") })
 	s.kill()
 	pusher.Wait()
-	if out := <-pushed; !strings.Contains(out, "wave core: a ") {
-		t.Errorf("before the kill the pusher saw:\n%s", out)
-	}
 	if r, _ := agents["c"].Revision(); r != first {
 		t.Errorf("c has %q before the canary is done", r)
 	}
@@ -101,9 +99,13 @@ func TestNoUpdateIsLost(t *testing.T) {
 	if testing.Short() {
 		length = 4 * time.Second
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), length)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var accepted sync.Map
+	changes := func() (count int) {
+		accepted.Range(func(any, any) bool { count++; return true })
+		return count
+	}
 	var work sync.WaitGroup
 	for _, node := range []string{"b", "c"} {
 		work.Go(func() { s.scaleAtRandom(ctx, node, &accepted) })
@@ -116,22 +118,20 @@ func TestNoUpdateIsLost(t *testing.T) {
 		}
 	})
 	kills := 0
-	for ctx.Err() == nil {
+	// On a slow machine there is no change between the first kills.
+	for began := time.Now(); time.Since(began) < length || changes() == 0 && time.Since(began) < patience; kills++ {
 		wait(ctx, time.Duration(800+rand.IntN(1200))*time.Millisecond)
-		if ctx.Err() == nil {
-			s.kill()
-			s.start()
-			kills++
-		}
+		s.kill()
+		s.start()
 	}
+	cancel()
 	work.Wait()
 	s.await("all agents are back", func() bool { return s.connected() == 3 })
 	head := s.settle(agents)
 	s.mustGit("fetch", "--quiet", "desired-state", "main")
 	history := s.mustGit("log", "--format=%H", "FETCH_HEAD")
-	count := 0
+	count := changes()
 	accepted.Range(func(revision, what any) bool {
-		count++
 		if !strings.Contains(history, revision.(string)) { //nolint:errcheck // stored below
 			t.Errorf("%s is accepted as %s and is lost", what, revision)
 		}

@@ -42,7 +42,7 @@ func TestStoreMoves(t *testing.T) {
 	file := s.backup() // while it runs
 	s.stop()
 	endpoint := etcd(t)
-	follow := fmt.Sprintf("etcd: {external: {endpoints: [%q], prefix: /home/, lease: 2s}}\nrepository:\n  follow: {url: https://%s/git/desired-state.git, pollInterval: 1h, username: x, tokenFile: %s, caFile: %s}\n",
+	follow := fmt.Sprintf("etcd: {external: {endpoints: [%q], prefix: /home/}}\nrepository:\n  follow: {url: https://%s/git/desired-state.git, pollInterval: 1h, username: x, tokenFile: %s, caFile: %s}\n",
 		endpoint, remote.addr, filepath.Join(remote.dir, "token"), filepath.Join(remote.dir, "ca.pem"))
 	s.elsewhere("external", follow)
 	said := s.restore(file)

@@ -45,7 +45,7 @@ func TestReloadRefusesAnotherAuthority(t *testing.T) {
 	s := newSite(t)
 	a := &agenttest.Agent{Name: "a"}
 	s.agent(a)
-	s.await("a is connected", func() bool { return s.connected() == 1 })
+	s.await("a is connected, and was greeted", func() bool { _, greeted := a.Received(); return s.connected() == 1 && greeted > 0 })
 	before, err := s.serves(s.authority)
 	must(t, err)
 	files := map[string][]byte{}

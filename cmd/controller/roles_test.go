@@ -48,7 +48,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	if _, err := ktrdrv1.NewFleetServiceClient(s.dial("")).GetFleet(t.Context(), &ktrdrv1.GetFleetRequest{}); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("a stranger reads the fleet: %v", err)
 	}
-	s.await("a is connected", func() bool { return s.connected() == 1 })
+	s.await("a is connected, and was greeted", func() bool { _, greeted := a.Received(); return s.connected() == 1 && greeted > 0 })
 	_, err = s.nodes.RemoveNode(t.Context(), &ktrdrv1.RemoveNodeRequest{Node: "a"})
 	must(t, err)
 	s.await("a is out", func() bool { return s.connected() == 0 })

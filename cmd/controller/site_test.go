@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -28,6 +27,7 @@ import (
 	"ktrdr.io/fleet/pkg/wire"
 	"ktrdr.io/fleet/pkg/wire/pki"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+	"ktrdr.io/fleet/test/port"
 )
 
 // asProgram makes the test program be the controller.
@@ -59,8 +59,7 @@ type site struct {
 	addr       string
 	metrics    string
 	process    *exec.Cmd
-	log        bytes.Buffer
-	logMu      sync.Mutex
+	log        said
 	authority  []byte
 	token      string
 	conn       *grpc.ClientConn
@@ -70,18 +69,22 @@ type site struct {
 	workdir    string
 }
 
-func (s *site) Write(p []byte) (int, error) {
-	s.logMu.Lock()
-	defer s.logMu.Unlock()
-	return s.log.Write(p)
+// said keeps what a program says, and is read meanwhile.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer
 }
 
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close() //nolint:errcheck // it was only asked for a port
-	return l.Addr().String()
+func (o *said) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *said) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 // newSite initialises and starts a controller.
@@ -97,7 +100,7 @@ func newSiteWith(t testing.TB, more string, fleet *site) *site {
 		t.Skip("SKIPPED: there is no git program")
 	}
 	dir := t.TempDir()
-	s := &site{t: t, dir: dir, config: filepath.Join(dir, "controller.yaml"), addr: freeAddr(t), metrics: freeAddr(t)}
+	s := &site{t: t, dir: dir, config: filepath.Join(dir, "controller.yaml"), addr: port.Reserve(t), metrics: port.Reserve(t)}
 	must(t, os.WriteFile(s.config, fmt.Appendf(nil, "listen: %s\nips: [127.0.0.1]\nstateDir: %s/state\nmetrics: %s\n%s", s.addr, dir, s.metrics, more), 0o600))
 	if fleet != nil {
 		must(t, os.CopyFS(filepath.Join(dir, "state", "authority"), os.DirFS(filepath.Join(fleet.dir, "state", "authority"))))
@@ -128,8 +131,6 @@ func newSiteWith(t testing.TB, more string, fleet *site) *site {
 }
 
 func (s *site) logged() string {
-	s.logMu.Lock()
-	defer s.logMu.Unlock()
 	text := s.log.String()
 	return text[max(0, len(text)-8000):]
 }
@@ -163,7 +164,7 @@ func (s *site) command(args ...string) *exec.Cmd {
 func (s *site) start() {
 	s.t.Helper()
 	s.process = s.command("run", "--config", s.config)
-	s.process.Stderr = s
+	s.process.Stderr = &s.log
 	must(s.t, s.process.Start())
 	s.await("the controller is ready", func() bool {
 		resp, err := http.Get("http://" + s.metrics + "/readyz")
@@ -292,67 +293,12 @@ func (s *site) connected() int {
 	return count
 }
 
-// git runs the real program in the operator's clone.
-func (s *site) git(args ...string) (string, error) {
-	s.t.Helper()
-	if s.workdir == "" {
-		s.workdir = filepath.Join(s.dir, "clone")
-		must(s.t, os.Mkdir(s.workdir, 0o700))
-		must(s.t, os.WriteFile(filepath.Join(s.dir, "ca.pem"), s.authority, 0o600))
-		s.mustGit("init", "--quiet", "--initial-branch=main")
-		s.mustGit("remote", "add", "desired-state", "https://"+s.addr+"/git/desired-state.git")
-	}
-	return s.gitAs(s.token, args...)
-}
-
-func (s *site) gitAs(token string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "git", args...)
-	cmd.Dir = s.workdir
-	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0",
-		"GIT_SSL_CAINFO="+filepath.Join(s.dir, "ca.pem"), "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=http.extraHeader", "GIT_CONFIG_VALUE_0=Authorization: Bearer "+token,
-		"GIT_AUTHOR_NAME=Karl", "GIT_AUTHOR_EMAIL=karl@example.org", "GIT_COMMITTER_NAME=Karl", "GIT_COMMITTER_EMAIL=karl@example.org")
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
-
-func (s *site) mustGit(args ...string) string {
-	s.t.Helper()
-	out, err := s.git(args...)
-	if err != nil {
-		s.t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return strings.TrimSpace(out)
-}
-
-// write puts files into the clone and commits them.
-func (s *site) write(message string, files map[string]string) string {
-	s.t.Helper()
-	if s.workdir == "" {
-		s.mustGit("status")
-	}
-	for name, content := range files {
-		path := filepath.Join(s.workdir, name)
-		must(s.t, os.MkdirAll(filepath.Dir(path), 0o755))
-		must(s.t, os.WriteFile(path, []byte(content), 0o600))
-	}
-	s.mustGit("add", "-A")
-	s.mustGit("commit", "--quiet", "--allow-empty", "-m", message)
-	return s.mustGit("rev-parse", "HEAD")
-}
-
-func (s *site) push() (string, error) {
-	s.t.Helper()
-	return s.git("push", "desired-state", "main")
-}
-
 // get asks the HTTP side.
 func (s *site) get(path, token string) (int, string) {
 	s.t.Helper()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(s.authority)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: wire.TrustTLS(roots)}, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: wire.TrustTLS(roots)}, Timeout: patience}
 	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "https://"+s.addr+path, nil)
 	must(s.t, err)
