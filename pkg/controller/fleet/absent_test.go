@@ -20,7 +20,7 @@ func TestNodeWithoutFile(t *testing.T) {
 	}
 	d := &agenttest.Agent{Name: "d"}
 	l.agent(d)
-	l.await("all are connected", func() bool { return len(l.hub.News(0).Nodes) == 5 })
+	l.await("all are connected", func() bool { return l.connected() == 5 })
 	if d.Absent() != nil {
 		t.Errorf("before the first revision: %v", d.Absent())
 	}
@@ -37,6 +37,7 @@ func TestNodeWithoutFile(t *testing.T) {
 	node := "apiVersion: ktrdr.io/v1alpha1\nkind: Node\nmetadata: {name: d}\nspec:\n  hostname: d.example\n  stacks: [{name: workers}]\n"
 	hung := &agenttest.Agent{Name: "e", Outcome: func(string) agenttest.Outcome { return agenttest.Hangs }}
 	l.agent(hung)
+	l.await("it is connected", func() bool { return l.connected() == 6 }) // else the wave goes on without it
 	more := state(map[string]string{"nodes/d.yaml": node, "nodes/e.yaml": strings.NewReplacer("name: d}", "name: e}", "d.example", "e.example").Replace(node)})
 	more["fleet.yaml"] = strings.Replace(more["fleet.yaml"], "nodes: [b]", "nodes: [b, e]", 1)
 	second := l.trees.write(t, "second", more)
@@ -62,7 +63,7 @@ func TestNotJoined(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		l.agent(&agenttest.Agent{Name: name})
 	}
-	l.await("all are connected", func() bool { return len(l.hub.News(0).Nodes) == 3 })
+	l.await("all are connected", func() bool { return l.connected() == 3 })
 	// The controller is no longer new: whom the store does not know does not exist.
 	l.await("the grace is over", func() bool { return time.Since(l.hub.Started()) > time.Second })
 	revision := l.trees.write(t, "first", state(nil))
@@ -85,7 +86,7 @@ func TestCordonedNode(t *testing.T) {
 		agents[name] = &agenttest.Agent{Name: name}
 		l.agent(agents[name])
 	}
-	l.await("all are connected", func() bool { return len(l.hub.News(0).Nodes) == 4 })
+	l.await("all are connected", func() bool { return l.connected() == 4 })
 	first := l.trees.write(t, "first", state(nil))
 	l.accept(first)
 	l.ended(first)
@@ -123,7 +124,7 @@ func TestRemovedWhileAway(t *testing.T) {
 		}
 		l.agent(&agenttest.Agent{Name: name})
 	}
-	l.await("all are connected", func() bool { return len(l.hub.News(0).Nodes) == 4 })
+	l.await("all are connected", func() bool { return l.connected() == 4 })
 	first := l.trees.write(t, "first", state(nil))
 	l.accept(first)
 	l.ended(first)

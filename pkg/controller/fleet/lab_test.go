@@ -40,7 +40,8 @@ import (
 
 func TestMain(m *testing.M) { leaks.Main(m) }
 
-const patience = 30 * time.Second
+// patience only keeps a test from waiting for ever.
+const patience = 2 * time.Minute
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -121,7 +122,7 @@ func newLab(t testing.TB, change ...func(*hub.Config)) *lab {
 	var err error
 	l.authority, err = pki.Create(filepath.Join(t.TempDir(), "pki"))
 	must(t, err)
-	l.store, err = store.Open(t.Context(), store.Config{Embedded: &store.Embedded{Dir: filepath.Join(t.TempDir(), "store")}, Lease: 2 * time.Second})
+	l.store, err = store.Open(t.Context(), store.Config{Embedded: &store.Embedded{Dir: filepath.Join(t.TempDir(), "store")}, Lease: time.Minute})
 	must(t, err)
 	l.session, err = l.store.OpenSession(t.Context(), store.Controller{ID: "c1", StartedAt: time.Now()})
 	must(t, err)
@@ -272,6 +273,16 @@ func (l *lab) await(what string, ok func() bool) {
 			l.t.Fatalf("not within %s: %s\n%v %v", patience, what, fleet.GetRollout(), err)
 		}
 	}
+}
+
+// connected counts nodes.
+func (l *lab) connected() (count int) {
+	for _, n := range l.hub.News(0).Nodes {
+		if n.Connected {
+			count++
+		}
+	}
+	return count
 }
 
 // ended waits for the end of a revision's rollout.

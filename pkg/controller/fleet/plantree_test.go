@@ -121,8 +121,15 @@ func TestPlanTree(t *testing.T) {
 	for _, a := range agents {
 		l.agent(a)
 	}
-	l.await("all are connected", func() bool { return len(l.hub.News(0).Nodes) == 4 })
-	l.await("all have the first", func() bool { has, _ := agents["b"].Revision(); return has == first })
+	l.await("all are connected", func() bool { return l.connected() == 4 })
+	l.await("all have the first", func() bool {
+		for name, a := range agents {
+			if has, _ := a.Revision(); has != first && name != "extra" {
+				return false
+			}
+		}
+		return true
+	})
 	files := state(map[string]string{"stacks/workers/compose.yaml": "services:\n  web: {image: 'example:planned'}\n"})
 	checked, plans, err := answers(l.planTree(t.Context(), files))
 	must(t, err)
@@ -169,7 +176,7 @@ func TestPlanTreeRefuses(t *testing.T) {
 			return &ktrdrv1.CommandResult{}
 		},
 	}})
-	l.await("b is connected", func() bool { return len(l.hub.News(0).Nodes) == 1 })
+	l.await("b is connected", func() bool { return l.connected() == 1 })
 	checked, plans, err := answers(l.planTree(t.Context(), state(map[string]string{"stacks/workers/compose.yaml": "services: {web: {image: [1]}}\n"})))
 	must(t, err)
 	if len(checked.GetProblems()) == 0 || checked.GetProblems()[0].GetFile() != "stacks/workers/compose.yaml" || len(plans) > 0 || asked {
@@ -190,7 +197,7 @@ func TestPlanTreeEnds(t *testing.T) {
 	t.Setenv("TMPDIR", temp)
 	l := newLab(t)
 	node := l.connect(t.Context(), "b", &ktrdrv1.Hello{Version: "test", Commands: []string{"plan"}})
-	l.await("b is connected", func() bool { return len(l.hub.News(0).Nodes) == 1 })
+	l.await("b is connected", func() bool { return l.connected() == 1 })
 	files := state(nil)
 	for range 5 { // more than may be planned at the same time
 		ctx, cancel := context.WithCancel(t.Context())

@@ -24,7 +24,7 @@ func TestOneVersionOfSkew(t *testing.T) {
 				agents[node] = &agenttest.Agent{Name: node, Dial: func() (*grpc.ClientConn, error) { return skew.Dial(l.addr, wire.ClientTLS(keys)) }}
 				l.agent(agents[node])
 			}
-			l.await("all are connected", func() bool { return len(l.hub.News(0).Nodes) == 4 })
+			l.await("all are connected", func() bool { return l.connected() == 4 })
 			conn, err := skew.Dial(l.addr, wire.ClientTLS(l.credentials(pki.Operator, "karl")))
 			must(t, err)
 			t.Cleanup(func() { _ = conn.Close() })

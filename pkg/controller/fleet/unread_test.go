@@ -16,6 +16,7 @@ func TestHeadUnreadable(t *testing.T) {
 	for _, name := range []string{"a", "b", "c", "gpu"} {
 		l.agent(&agenttest.Agent{Name: name})
 	}
+	l.await("all are connected", func() bool { return l.connected() == 4 })
 	first := l.trees.write(t, "first", state(nil))
 	l.accept(first)
 	l.ended(first)
