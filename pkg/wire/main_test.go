@@ -21,6 +21,9 @@ import (
 	"ktrdr.io/fleet/test/leaks"
 )
 
+// patience only keeps a test from waiting for ever.
+const patience = 2 * time.Minute
+
 func TestMain(m *testing.M) {
 	if target := os.Getenv(idleTarget); target != "" {
 		os.Exit(idleAgents(target))
@@ -122,7 +125,7 @@ func (f *fleet) dial(t testing.TB, config *tls.Config) *grpc.ClientConn {
 
 func check(t testing.TB, conn *grpc.ClientConn) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
 	return err

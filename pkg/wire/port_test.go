@@ -25,7 +25,7 @@ func get(t *testing.T, config *tls.Config, url string) (string, error) {
 	defer transport.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	must(t, err)
-	resp, err := (&http.Client{Transport: transport, Timeout: 20 * time.Second}).Do(req)
+	resp, err := (&http.Client{Transport: transport, Timeout: patience}).Do(req)
 	if err != nil {
 		return "", err
 	}
@@ -80,7 +80,7 @@ func TestPlainHTTP(t *testing.T) {
 	f := serve(t, wire.DefaultPortLimits())
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+f.addr+"/git/desired-state.git/info/refs", nil)
 	must(t, err)
-	client := &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}
+	client := &http.Client{Transport: &http.Transport{}, Timeout: patience}
 	defer client.CloseIdleConnections()
 	answer, err := client.Do(req)
 	must(t, err)
@@ -115,11 +115,13 @@ func TestForeignPeersAreRefused(t *testing.T) {
 // TestSlowPeersKeepNobodyOut opens connections that never say anything.
 func TestSlowPeersKeepNobodyOut(t *testing.T) {
 	limits := wire.DefaultPortLimits()
+	limits.Handshake = time.Hour
+	slow := serve(t, limits)
+	slow.silent(t, 50)
+	must(t, check(t, slow.dial(t, wire.TrustTLS(slow.authority.Pool()))))
+
 	limits.Handshake = 500 * time.Millisecond
-	f := serve(t, limits)
-	silent := f.silent(t, 50)
-	must(t, check(t, f.dial(t, wire.TrustTLS(f.authority.Pool()))))
-	for _, conn := range silent {
+	for _, conn := range serve(t, limits).silent(t, 50) {
 		if err := closed(conn); err != nil {
 			t.Fatalf("a silent connection is still open: %v", err)
 		}
@@ -148,7 +150,7 @@ func (f *fleet) silent(t *testing.T, count int) []net.Conn {
 	t.Helper()
 	var conns []net.Conn
 	for range count {
-		conn, err := net.DialTimeout("tcp", f.addr, 10*time.Second)
+		conn, err := net.DialTimeout("tcp", f.addr, patience)
 		must(t, err)
 		t.Cleanup(func() { _ = conn.Close() })
 		conns = append(conns, conn)
@@ -158,7 +160,7 @@ func (f *fleet) silent(t *testing.T, count int) []net.Conn {
 
 // closed waits until the peer closes a connection.
 func closed(conn net.Conn) error {
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	_, err := io.Copy(io.Discard, conn)
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
@@ -175,11 +177,11 @@ func TestStrangersKeepNoNodeOut(t *testing.T) {
 	config := wire.TrustTLS(f.authority.Pool())
 	config.NextProtos = []string{"http/1.1"}
 	open := func() (*tls.Conn, error) {
-		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 20 * time.Second}, "tcp", f.addr, config)
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", f.addr, config)
 		if err != nil {
 			return nil, err
 		}
-		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			return conn, err
 		}
@@ -204,7 +206,7 @@ func TestStrangersKeepNoNodeOut(t *testing.T) {
 	}
 	// A place that was left can be taken.
 	must(t, conns[0].Close())
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		conn, err := open()
 		if err == nil {
 			_ = conn.Close()
@@ -231,7 +233,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 		t.Error("a fourth connection was let in")
 	}
 	must(t, first.Close())
-	for deadline := time.Now().Add(20 * time.Second); check(t, last) != nil; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); check(t, last) != nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the place of a connection that was closed is not free")
 		}

@@ -44,7 +44,7 @@ func (s *site) get(t *testing.T, path string, c *pki.Credentials, set func(*http
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.addr+path, nil)
 	must(t, err)
 	set(req)
-	resp, err := (&http.Client{Transport: transport, Timeout: 20 * time.Second}).Do(req)
+	resp, err := (&http.Client{Transport: transport, Timeout: 2 * time.Minute}).Do(req)
 	if err != nil {
 		return answer{}, err
 	}

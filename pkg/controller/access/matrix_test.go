@@ -104,7 +104,7 @@ func streamNothing(method protoreflect.MethodDescriptor) grpc.StreamHandler {
 // call makes one call with an empty request and returns how it ended.
 func call(t *testing.T, conn *grpc.ClientConn, name string, method protoreflect.MethodDescriptor) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	desc := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
 	stream, err := conn.NewStream(ctx, desc, name)

@@ -143,7 +143,7 @@ func keys(t testing.TB) *pki.KeyStore {
 
 func (s *site) join(t testing.TB, token pki.JoinToken, k *pki.KeyStore) (*pki.Credentials, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	c, endpoints, err := wire.Join(ctx, wire.Enrollment{Target: s.addr, Token: token, Store: k, Version: "1.0", Hostname: "host-b"})
 	if err == nil && (len(endpoints) != 1 || endpoints[0] != "controller.example:9443") {
@@ -186,7 +186,7 @@ func (s *site) whoAmI(t testing.TB, c *pki.Credentials) (*ktrdrv1.WhoAmIResponse
 
 func patience(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -99,12 +99,12 @@ func handshake(t testing.TB, server, client *tls.Config) (tls.ConnectionState, e
 			return
 		}
 		defer func() { _ = conn.Close() }()
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 		c := conn.(*tls.Conn)
 		err = c.HandshakeContext(t.Context())
 		served <- seen{c.ConnectionState(), err}
 	}()
-	raw, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(t.Context(), "tcp", l.Addr().String())
+	raw, err := (&net.Dialer{Timeout: 2 * time.Minute}).DialContext(t.Context(), "tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
