@@ -89,7 +89,7 @@ func (n *Nodes) Uncordon(ctx context.Context, r *ktrdrv1.UncordonRequest) (*ktrd
 }
 
 func (n *Nodes) cordon(ctx context.Context, node string, cordon *store.Cordon) error {
-	_, err := n.service.cfg.Store.Nodes().Update(ctx, node, func(record *store.Node) error {
+	now, err := n.service.cfg.Store.Nodes().Update(ctx, node, func(record *store.Node) error {
 		if (record.Cordoned == nil) != (cordon == nil) {
 			record.Cordoned = cordon
 		}
@@ -101,7 +101,18 @@ func (n *Nodes) cordon(ctx context.Context, node string, cordon *store.Cordon) e
 	if err != nil {
 		return n.service.failed(ctx, "cordon node "+node, err)
 	}
+	n.known(ctx, node, func(k hub.Node) bool { return k.Joined != nil && k.Joined.Generation >= now.Generation })
 	return nil
+}
+
+// knownWithin bounds the wait until this controller shows what it has done. It is done anyway.
+const knownWithin = 5 * time.Second
+
+// known waits until whoever looks at the fleet next sees what was done to a node.
+func (n *Nodes) known(ctx context.Context, node string, is func(hub.Node) bool) {
+	ctx, cancel := context.WithTimeout(ctx, knownWithin)
+	defer cancel()
+	n.service.cfg.Hub.Await(ctx, node, is)
 }
 
 // RemoveNode revokes a node's certificates and forgets it. Its containers run on.
@@ -113,5 +124,6 @@ func (n *Nodes) RemoveNode(ctx context.Context, r *ktrdrv1.RemoveNodeRequest) (*
 	if err != nil {
 		return nil, n.service.failed(ctx, "remove node "+cut(r.GetNode(), 80), err)
 	}
+	n.known(ctx, r.GetNode(), func(k hub.Node) bool { return k.Joined == nil && !k.Connected })
 	return &ktrdrv1.RemoveNodeResponse{}, nil
 }

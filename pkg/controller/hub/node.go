@@ -80,6 +80,13 @@ func (b *board) get(name string) (Node, bool) {
 	return Node{Name: name}, false
 }
 
+// bell is closed at the next change.
+func (b *board) bell() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.changed
+}
+
 // News are the nodes that changed.
 type News struct {
 	// Nodes sorted by name; Gone are forgotten ones.
