@@ -263,7 +263,7 @@ func cmdRestartController(ts *testscript.TestScript, _ bool, _ []string) {
 // cmdCalled waits for a request, or wants none to have come.
 func cmdCalled(ts *testscript.TestScript, neg bool, args []string) {
 	fake := fleetOf(ts).controller
-	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; <-time.After(20 * time.Millisecond) {
 		fake.mu.Lock()
 		calls := slices.Clone(fake.calls)
 		fake.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func TestAgainstController(t *testing.T) {
 			return os.WriteFile(filepath.Join(env.WorkDir, "controller.yaml"), []byte(config), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exit": cmdExit, "start": cmdStart, "poll": cmdPoll, "ended": cmdEnded, "interrupt": cmdInterrupt, "await": cmdAwait,
+			"exit": cmdExit, "start": cmdStart, "poll": cmdPoll, "ended": cmdEnded, "interrupt": cmdInterrupt, "await": cmdAwait, "shows": cmdShows,
 		},
 	})
 }
@@ -66,7 +67,7 @@ func TestAgainstController(t *testing.T) {
 func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	for deadline := time.Now().Add(time.Minute); ; <-time.After(200 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; <-time.After(200 * time.Millisecond) {
 		err := ts.Exec("ktrdrctl", args[1:]...)
 		got := 0
 		var exit interface{ ExitCode() int }
@@ -78,6 +79,19 @@ func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		if time.Now().After(deadline) {
 			ts.Fatalf("exit code %d, want %d\n%s%s", got, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+		}
+	}
+}
+
+func cmdShows(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := regexp.MustCompile(args[0])
+	for deadline := time.Now().Add(patience); ; <-time.After(200 * time.Millisecond) {
+		_ = ts.Exec("ktrdrctl", args[1:]...) // however it ends
+		if pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("no %q in\n%s%s", args[0], ts.ReadFile("stdout"), ts.ReadFile("stderr"))
 		}
 	}
 }

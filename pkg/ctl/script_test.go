@@ -33,6 +33,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite expected files")
 
+// patience only keeps a script from waiting for ever.
+const patience = 2 * time.Minute
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"ktrdrctl": func() {
@@ -51,6 +54,7 @@ func TestMain(m *testing.M) {
 //	scene SCENE     change it
 //	stop-agent      end it
 //	exit CODE CMD…  run ktrdrctl and want that exit code
+//	shows PATTERN ARGS…  run ktrdrctl until its output matches
 //	start ARGS…     run ktrdrctl beside the script, with its output in the files out and err
 //	terminal ARGS…  the same on a terminal that script(1) makes
 //	poll PATTERN [FILE]  wait until out, or that file, matches
@@ -81,7 +85,7 @@ func TestScripts(t *testing.T) {
 		},
 		Condition: func(name string) (bool, error) { return name == "root" && os.Getuid() == 0, nil },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"agent": cmdAgent, "scene": cmdScene, "stop-agent": cmdStop, "exit": cmdExit, "held": cmdHeld,
+			"agent": cmdAgent, "scene": cmdScene, "stop-agent": cmdStop, "exit": cmdExit, "shows": cmdShows, "held": cmdHeld,
 			"start": cmdStart, "terminal": cmdTerminal, "poll": cmdPoll, "interrupt": cmdInterrupt, "ended": cmdEnded, "notagent": cmdNotAgent,
 			"badcert": cmdBadCert, "client": cmdClient, "hang": cmdHang, "follow": cmdFollow, "askfor": cmdAskFor,
 			"controller": cmdController, "fleet": cmdFleet, "token": cmdToken, "called": cmdCalled, "stop-controller": cmdStopController, "restart-controller": cmdRestartController,
@@ -212,12 +216,12 @@ func startBeside(ts *testscript.TestScript, cmd *exec.Cmd) {
 
 func cmdPoll(ts *testscript.TestScript, neg bool, args []string) {
 	pattern, file := regexp.MustCompile(args[0]), append(args, "out")[1]
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
 		if pattern.MatchString(ts.ReadFile(file)) {
 			return
 		}
 	}
-	ts.Fatalf("no %q within 30 s in\n%s", args[0], ts.ReadFile(file))
+	ts.Fatalf("no %q within %s in\n%s", args[0], patience, ts.ReadFile(file))
 }
 
 func cmdInterrupt(ts *testscript.TestScript, neg bool, args []string) {

@@ -69,30 +69,30 @@ func (c *client) sync(cmd *cobra.Command, wait bool, limit time.Duration, v view
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), limit)
 	defer cancel()
-	st, err := settled(ctx, c, before.SourceCheckAt)
+	st, err := settled(ctx, c, before)
 	if err != nil {
 		return err
 	}
 	return show(v, ofAgent(st), nil, nil)
 }
 
-// settled waits until the source was looked at after the time before, and until nothing
+// settled waits until the source was looked at after the status before, and until nothing
 // changes any more without somebody acting. When ctx ends first, the last status counts.
-func settled(ctx context.Context, c *client, before time.Time) (*api.NodeStatus, error) {
+func settled(ctx context.Context, c *client, before *api.NodeStatus) (*api.NodeStatus, error) {
 	ticker := time.NewTicker(syncPoll)
 	defer ticker.Stop()
-	var last *api.NodeStatus
+	last := before
 	for {
 		st, err := c.status(ctx)
 		if err == nil {
 			last = st
 		}
 		switch {
-		case ctx.Err() != nil && last != nil:
+		case ctx.Err() != nil:
 			return last, nil
 		case err != nil:
 			return nil, err
-		case st.SourceCheckAt.After(before) && isSettled(st):
+		case st.SourceCheckAt.After(before.SourceCheckAt) && isSettled(st):
 			return st, nil
 		}
 		select {

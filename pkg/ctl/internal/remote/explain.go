@@ -144,7 +144,8 @@ func (c *Conn) tryAll(ctx context.Context) error {
 }
 
 // try connects as a call does and returns why that does not work. A certificate that the
-// controller does not accept shows only when something is read.
+// controller does not accept shows only when something is read; one that accepts it sends its
+// settings at once.
 func (c *Conn) try(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
@@ -155,7 +156,8 @@ func (c *Conn) try(ctx context.Context, address string) error {
 		return err
 	}
 	defer conn.Close() //nolint:errcheck // nothing was sent
-	if err := conn.SetReadDeadline(time.Now().Add(tryRead)); err != nil {
+	end, _ := ctx.Deadline()
+	if err := conn.SetReadDeadline(end); err != nil {
 		return err
 	}
 	if _, err = conn.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, io.EOF) {
@@ -164,11 +166,8 @@ func (c *Conn) try(ctx context.Context, address string) error {
 	return err
 }
 
-// Time limits of the connection that finds out why there is none.
-const (
-	tryTimeout = 5 * time.Second
-	tryRead    = time.Second
-)
+// tryTimeout bounds the connection that finds out why there is none.
+const tryTimeout = 5 * time.Second
 
 const fixRunning = "Is it running?  systemctl status ktrdr-controller, journalctl -u ktrdr-controller -e. Agents run on without it."
 
