@@ -66,6 +66,8 @@ const limit = 30 * time.Second
 type group struct {
 	name string
 	run  func(ctx context.Context, req Request, emit func(api.Check))
+	// after is a group before this one, by whose end it begins; empty for none.
+	after string
 }
 
 // Run makes all checks and calls emit for each row, one at a time, in an order that is the
@@ -76,15 +78,20 @@ func Run(ctx context.Context, cfg Config, req Request, emit func(api.Check)) {
 	}
 	groups := cfg.groups()
 	rows := make([]chan api.Check, len(groups))
+	ended := map[string]chan struct{}{}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
 	for i := range rows {
-		rows[i] = make(chan api.Check, 64)
+		rows[i], ended[groups[i].name] = make(chan api.Check, 64), make(chan struct{})
 	}
 	go func() {
 		for i := range groups {
 			g.Go(func() error {
 				defer close(rows[i])
+				defer close(ended[groups[i].name])
+				if after := groups[i].after; after != "" {
+					<-ended[after] // it has a limit of its own
+				}
 				runGroup(ctx, groups[i], req, rows[i])
 				return nil
 			})
@@ -100,18 +107,18 @@ func Run(ctx context.Context, cfg Config, req Request, emit func(api.Check)) {
 
 func (c *Config) groups() []group {
 	return []group{
-		{"engine", c.engine},
-		{"canary", c.canary},
-		{"disk", c.disk},
-		{"clock", c.clock},
-		{"source", c.source},
-		{"policy", c.policy},
-		{"certificates", c.certificates},
-		{"secrets", c.secrets},
-		{"mounts", c.mounts},
-		{"ports", c.ports},
-		{"names", c.names},
-		{"images", c.images},
+		{name: "engine", run: c.engine},
+		{name: "canary", run: c.canary},
+		{name: "disk", run: c.disk},
+		{name: "clock", run: c.clock},
+		{name: "source", run: c.source},
+		{name: "policy", run: c.policy},
+		{name: "certificates", run: c.certificates},
+		{name: "secrets", run: c.secrets},
+		{name: "mounts", run: c.mounts},
+		{name: "ports", run: c.ports},
+		{name: "names", run: c.names},
+		{name: "images", run: c.images, after: "secrets"}, // asked with the logins that were just looked at
 	}
 }
 

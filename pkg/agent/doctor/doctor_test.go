@@ -225,26 +225,6 @@ func TestPorts(t *testing.T) {
 	wants(t, find(t, report(t, doctor.Config{Resolver: resolver}, req), "ports", ""), api.CheckOK, "1 published")
 }
 
-func TestImages(t *testing.T) {
-	cfg := doctor.Config{
-		Resolver: names(t, nil), Engine: told{facts: good(), images: map[string]*api.Image{"here:1": {ID: "i", Digest: "sha256:aaaa"}, "moved:1": {ID: "i", Digest: "sha256:old"}, "local:1": {ID: "i"}}},
-		Registry: func(_ context.Context, image doctor.Image) (string, error) {
-			switch image.Ref {
-			case "here:1", "moved:1", "new:1":
-				return "sha256:aaaa", nil
-			}
-			return "", errors.New("manifest unknown")
-		},
-	}
-	rows := report(t, cfg, doctor.Request{Desired: state(api.ContainerSpec{Image: "here:1"}, api.ContainerSpec{Image: "moved:1"}, api.ContainerSpec{Image: "new:1"},
-		api.ContainerSpec{Image: "local:1"}, api.ContainerSpec{Image: "none:1"})})
-	wants(t, find(t, rows, "image", "here:1"), api.CheckOK, "and here")
-	wants(t, find(t, rows, "image", "moved:1"), api.CheckOK, "the tag has moved")
-	wants(t, find(t, rows, "image", "new:1"), api.CheckOK, "not pulled yet")
-	wants(t, find(t, rows, "image", "local:1"), api.CheckWarn, "manifest unknown")
-	wants(t, find(t, rows, "image", "none:1"), api.CheckFail, "core/svc5", "manifest unknown")
-}
-
 func TestNode(t *testing.T) {
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "no.pem")
