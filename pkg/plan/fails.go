@@ -105,8 +105,9 @@ func (b *builder) sick(s *slot) (api.Reason, string) {
 	if c.State != api.StateRunning || s.svc.Probe == nil && !s.svc.OwnHealthcheck {
 		return "", ""
 	}
-	// Healthy for this start is known by the monitor's end; else by how long a start may take.
-	end := c.StartedAt.Add(b.startLimit(s) + b.monitor(s))
+	// Healthy for this start is known by the monitor's end; else by how long a start may take,
+	// and how much later a check may tell.
+	end := c.StartedAt.Add(b.startLimit(s) + b.monitor(s) + s.mayLag())
 	if c.Facts.HealthyAt.After(c.StartedAt) {
 		end = c.Facts.HealthyAt.Add(b.monitor(s))
 	}
@@ -129,7 +130,7 @@ func (b *builder) sick(s *slot) (api.Reason, string) {
 		if !known {
 			return "", "" // an agent that has just started has yet to probe it
 		}
-		if !b.in.Now.Before(deadline) && !b.in.Now.After(deadline.Add(b.monitor(s))) {
+		if !b.in.Now.Before(deadline) && !b.in.Now.After(deadline.Add(b.monitor(s)+s.mayLag())) {
 			return api.ReasonUnhealthy, fmt.Sprintf("%s did not become healthy within %s: %s", s.rep.Name, b.startLimit(s), oneLine(c.Facts.ProbeMessage))
 		}
 		b.wakeAt(deadline)
@@ -161,6 +162,16 @@ func (s *slot) findsOut() time.Duration {
 	check := s.check()
 	interval, retries := cmp.Or(check.Interval, 30*time.Second), cmp.Or(check.Retries, 3)
 	return time.Duration(retries) * interval
+}
+
+// mayLag is how much later than findsOut the slot's check may tell, where the machine is slow:
+// each look may take its whole timeout.
+func (s *slot) mayLag() time.Duration {
+	if p := s.svc.Probe; p != nil {
+		return min(time.Duration(max(1, p.Failures))*cmp.Or(p.Timeout, 30*time.Second), maxMonitor)
+	}
+	check := s.check()
+	return min(time.Duration(cmp.Or(check.Retries, 3))*cmp.Or(check.Timeout, 30*time.Second), maxMonitor)
 }
 
 // monitor is how long after its health a failure of a container counts as one of the update.
