@@ -19,7 +19,7 @@ func (a *agent) tail() string {
 
 // ask sends a request to the agent's socket and returns status and body.
 func (a *agent) ask(method, path string) (int, []byte, error) {
-	return a.askFor(5*time.Second, method, path)
+	return a.askFor(30*time.Second, method, path)
 }
 
 // askFor does, and waits as long as limit.
@@ -146,4 +146,13 @@ func during(t testing.TB, what string, d time.Duration, cond func() bool) {
 	if poll(t.Context(), d, func() bool { return !cond() }) == nil {
 		t.Fatalf("%s: not for %s", what, d)
 	}
+}
+
+// answers waits until a program serves HTTP: a container runs before its program does.
+func (a *agent) answers(service, port string) {
+	a.t.Helper()
+	eventually(a.t, service+" answers", time.Minute, func() bool {
+		code, _, err := a.on.tryExec(a.t.Context(), a.name(service), "curl", "-fs", "http://localhost:"+port+"/")
+		return err == nil && code == 0
+	})
 }

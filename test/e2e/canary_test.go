@@ -81,10 +81,10 @@ func (w *canaryWorld) troubles(t *testing.T) {
 		"redirect": {Redirect: "http://127.0.0.1:1/" + url.PathEscape(w.word.Value)},
 	} {
 		w.server.SetQuirks(func(have *connect.Quirks) { *have = q })
-		w.await("Connect answers with a "+what, 30*time.Second, func(st api.NodeStatus) bool { return len(conditions(st, api.ReasonSecretsStale)) > 0 })
+		w.await("Connect answers with a "+what, time.Minute, func(st api.NodeStatus) bool { return len(conditions(st, api.ReasonSecretsStale)) > 0 })
 		w.gather(t, "while Connect answers with a "+what)
 		w.server.SetQuirks(func(have *connect.Quirks) { *have = connect.Quirks{} })
-		w.await("Connect is back", 30*time.Second, func(st api.NodeStatus) bool { return len(conditions(st, api.ReasonSecretsStale)) == 0 })
+		w.await("Connect is back", time.Minute, func(st api.NodeStatus) bool { return len(conditions(st, api.ReasonSecretsStale)) == 0 })
 	}
 
 	w.echo.Store(true)

@@ -55,7 +55,7 @@ func (w *canaryWorld) rotate(t *testing.T) {
 	w.gather(t, "while a rotation fails")
 	w.on.exec(t, kept, "sh", "-c", ": > /allowed")
 	w.ctl(0, "sync")
-	w.await("rotated", time.Minute, func(st api.NodeStatus) bool {
+	w.await("rotated", 2*time.Minute, func(st api.NodeStatus) bool {
 		return stackOf(st, "kept").Converged && service(st, user).ID != before
 	})
 	if got := w.on.environ(t, user)["USED"]; got != w.second.Value {

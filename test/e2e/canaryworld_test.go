@@ -85,7 +85,7 @@ func (w *canaryWorld) debugEngine(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a debug log of the engine", 10*time.Second, func() bool {
+	eventually(t, "a debug log of the engine", time.Minute, func() bool {
 		w.on.do(t, http.MethodGet, "/containers/json", nil, nil)
 		return strings.Contains(tryRead(w.host.EngineLog()), "level=debug")
 	})

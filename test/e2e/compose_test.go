@@ -35,19 +35,15 @@ services:
 		code, _, err := a.on.tryExec(t.Context(), a.name("child"), "curl", "-fs", "http://localhost:8080/")
 		return err == nil && code == 0
 	}
-	if !together() {
-		t.Fatal("the child does not share the parent's network")
-	}
+	eventually(t, "the child shares the parent's network", time.Minute, together)
 	before := a.on.must(t, a.name("parent"))
 	a.change(func() { a.compose(edited(compose, "yes")) })
 	if a.on.must(t, a.name("parent")).ID == before.ID {
 		t.Fatal("the parent was not replaced")
 	}
-	if !together() {
-		t.Error("after the parent was replaced the child is cut off")
-	}
+	eventually(t, "the child shares the network of the parent's successor", time.Minute, together)
 	a.on.post(t, "/containers/"+a.name("parent")+"/restart?t=1", nil)
-	eventually(t, "the child follows a restart of its parent", 30*time.Second, func() bool {
+	eventually(t, "the child follows a restart of its parent", time.Minute, func() bool {
 		return a.on.container(t, a.name("child")) != nil && together()
 	})
 	a.converged()
@@ -104,7 +100,7 @@ networks:
 	}
 	right("after the network changed")
 	a.on.post(t, "/networks/"+a.net("fixed")+"/disconnect", map[string]any{"Container": a.name("web"), "Force": true})
-	eventually(t, "connected again", 30*time.Second, func() bool {
+	eventually(t, "connected again", time.Minute, func() bool {
 		return a.on.must(t, a.name("web")).NetworkSettings.Networks[a.net("fixed")].IPAddress != ""
 	})
 	a.converged()
@@ -158,19 +154,20 @@ services:
       - command: ["sh", "-c", "echo stopping"]
 `
 	a := newAgent(t, compose, "")
+	events := a.on.hear(t, a.project)
 	a.start()
 	a.converged()
-	events := a.execs()
+	eventually(t, "the first hook", time.Minute, func() bool { return len(events.execs()) == 1 })
 	a.restart()
 	a.converged()
 	first := a.on.must(t, a.name("web"))
-	during(t, "no hook after a restart of the agent", time.Second, func() bool { return len(events()) == 1 })
+	during(t, "no hook after a restart of the agent", time.Second, func() bool { return len(events.execs()) == 1 })
 	a.change(func() { a.compose(edited(compose, "1")) })
 	if a.on.must(t, a.name("web")).ID == first.ID {
 		t.Fatal("not replaced")
 	}
-	eventually(t, "both hooks", 10*time.Second, func() bool {
-		got := strings.Join(events(), "; ")
+	eventually(t, "both hooks", time.Minute, func() bool {
+		got := strings.Join(events.execs(), "; ")
 		return strings.Count(got, "echo started") == 2 && strings.Count(got, "echo stopping") == 1
 	})
 }

@@ -105,7 +105,7 @@ func (w *connectWorld) looks(t *testing.T, n int) {
 	t.Helper()
 	const list = "GET /v1/vaults"
 	from := w.server.Counts()[list]
-	eventually(t, "the agent looks at its secrets", 30*time.Second, func() bool { return w.server.Counts()[list] >= from+n })
+	eventually(t, "the agent looks at its secrets", time.Minute, func() bool { return w.server.Counts()[list] >= from+n })
 }
 
 // TestConnect is acceptance scenario 5 and what SECRETS says about restarts: whatever
@@ -134,7 +134,7 @@ func TestConnect(t *testing.T) {
 	} {
 		trouble()
 		if what != "a tag" {
-			w.await(what+" is told", 30*time.Second, func(st api.NodeStatus) bool { return len(conditions(st, api.ReasonSecretsStale)) > 0 })
+			w.await(what+" is told", time.Minute, func(st api.NodeStatus) bool { return len(conditions(st, api.ReasonSecretsStale)) > 0 })
 		}
 		w.looks(t, 2)
 		w.on.untouched(t, before)
@@ -143,7 +143,7 @@ func TestConnect(t *testing.T) {
 		_ = w.server.Edit(w.vault, w.item, func(it *connect.Item) { it.Title = itemOfUser })
 		w.set(t, "db_password", "first-db-password-5d1")
 		w.grant(t, 100*24*time.Hour)
-		w.await(what+" is over", 30*time.Second, func(st api.NodeStatus) bool {
+		w.await(what+" is over", time.Minute, func(st api.NodeStatus) bool {
 			return len(st.Conditions) == 0 && allConverged(st)
 		})
 		w.on.untouched(t, before)
@@ -154,13 +154,14 @@ func TestConnect(t *testing.T) {
 
 func (w *connectWorld) rotated(t *testing.T, before map[string]*inspected) {
 	t.Helper()
-	ends := w.ends()
+	events := w.on.hear(t, w.project)
 	w.set(t, "db_password", "second-db-password-a2")
 	w.await("rotated", time.Minute, func(st api.NodeStatus) bool {
 		return allConverged(st) && service(st, w.name("api")).ID != before[w.name("api")].ID && service(st, w.name("worker")).ID != before[w.name("worker")].ID
 	})
+	eventually(t, "both have ended", time.Minute, func() bool { return len(events.ends()) >= 2 })
 	w.looks(t, 2)
-	if got := len(ends()); got != 2 {
+	if got := len(events.ends()); got != 2 {
 		t.Errorf("%d containers ended, want the two that use the value, once each", got)
 	}
 	if !w.on.must(t, w.name("other")).same(before[w.name("other")]) {
@@ -175,7 +176,7 @@ func (w *connectWorld) downAcrossRestart(t *testing.T, all []string) {
 	w.stop()
 	w.server.SetQuirks(func(q *connect.Quirks) { q.HTML, q.Echo = 502, "second-db-password-a2" })
 	w.start()
-	st := w.await("the outage is told", 30*time.Second, func(st api.NodeStatus) bool {
+	st := w.await("the outage is told", time.Minute, func(st api.NodeStatus) bool {
 		return len(conditions(st, api.ReasonSecretsStale)) > 0 && len(st.SecretProviders) == 1 && !st.SecretProviders[0].Reachable && st.SecretProviders[0].FailedRequests > 0
 	})
 	if p := st.SecretProviders[0]; p.Name != "connect" || p.Reason != api.ReasonProviderDown || !strings.Contains(p.Message, "(502)") {
@@ -185,7 +186,7 @@ func (w *connectWorld) downAcrossRestart(t *testing.T, all []string) {
 	w.on.untouched(t, before)
 	w.grant(t, 5*24*time.Hour)
 	w.server.SetQuirks(func(q *connect.Quirks) { *q = connect.Quirks{} })
-	st = w.await("back", 30*time.Second, func(st api.NodeStatus) bool {
+	st = w.await("back", time.Minute, func(st api.NodeStatus) bool {
 		return allConverged(st) && len(st.Conditions) == 1
 	})
 	w.on.untouched(t, before)

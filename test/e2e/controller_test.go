@@ -61,7 +61,7 @@ func TestModesAreInterchangeable(t *testing.T) {
 	})
 	c.controller.AwaitResult(t, slice.GetDigest(), true)
 	c.controller.AwaitStatus(t, "the status", func(u *ktrdrv1.StatusUpdate) bool {
-		return u.GetSliceDigest() == slice.GetDigest() && u.GetStatus().GetStacks()[0].GetConverged()
+		return u.GetSliceDigest() == slice.GetDigest() && toldConverged(u)
 	})
 	if st.Link.Endpoint != c.controller.Addr || st.Link.Controller != "test-controller" {
 		t.Errorf("link %+v", st.Link)
@@ -76,7 +76,9 @@ func TestModesAreInterchangeable(t *testing.T) {
 	c.await("the last good state without a controller", time.Minute, func(st api.NodeStatus) bool { return st.Revision == first && allConverged(st) })
 	c.on.untouched(t, before)
 	c.on.remove(t, c.name("other"))
-	c.await("repair without a controller", time.Minute, allConverged)
+	c.await("repair without a controller", time.Minute, func(st api.NodeStatus) bool {
+		return allConverged(st) && service(st, c.name("other")).ID != before[c.name("other")].ID
+	})
 	before = c.on.snapshot(t, c.name("web"), c.name("other"))
 
 	c.controller.Up(t)
@@ -110,7 +112,7 @@ func TestControllerPush(t *testing.T) {
 	began := time.Now()
 	slice := c.publish(second)
 	c.controller.AwaitStatus(t, "converged on the edit", func(u *ktrdrv1.StatusUpdate) bool {
-		return u.GetSliceDigest() == slice.GetDigest() && u.GetStatus().GetRevision() == second && u.GetStatus().GetStacks()[0].GetConverged()
+		return u.GetSliceDigest() == slice.GetDigest() && u.GetStatus().GetRevision() == second && toldConverged(u)
 	})
 	t.Logf("slice to the status that it is converged: %s", time.Since(began).Round(time.Millisecond))
 
@@ -156,9 +158,7 @@ services:
 	c.extra = []string{"secrets: {dotenv: {file: " + file + "}, refresh: 1s}"}
 	c.publish(strings.Repeat("a", 40))
 	c.start(c.stream())
-	c.controller.AwaitStatus(t, "converged", func(u *ktrdrv1.StatusUpdate) bool {
-		return len(u.GetStatus().GetStacks()) == 1 && u.GetStatus().GetStacks()[0].GetConverged()
-	})
+	c.controller.AwaitStatus(t, "converged", toldConverged)
 	follow := c.controller.Begin(t, &ktrdrv1.Command{Kind: &ktrdrv1.Command_Logs{Logs: &ktrdrv1.LogsCommand{Tail: -1, Follow: true}}})
 	said := func(times int) func(*uplinktest.Answer) bool {
 		return func(a *uplinktest.Answer) bool {
@@ -195,4 +195,10 @@ services:
 	for _, hit := range canary.New(word).Text("the stream", string(c.controller.Tap())) {
 		t.Error(hit)
 	}
+}
+
+// toldConverged: the one stack is.
+func toldConverged(u *ktrdrv1.StatusUpdate) bool {
+	stacks := u.GetStatus().GetStacks()
+	return len(stacks) == 1 && stacks[0].GetConverged()
 }

@@ -12,18 +12,24 @@ import (
 // ctl runs ktrdrctl against the agent and checks its exit code.
 func (a *agent) ctl(want int, args ...string) string {
 	a.t.Helper()
+	out, code := a.tryCtl(args...)
+	if code != want {
+		a.t.Fatalf("ktrdrctl %v: exit code %d, wanted %d\n%s", args, code, want, out)
+	}
+	return out
+}
+
+// tryCtl runs it and returns its exit code.
+func (a *agent) tryCtl(args ...string) (out string, code int) {
+	a.t.Helper()
 	cmd := exec.CommandContext(a.t.Context(), binaries.ctl, append([]string{"--agent", "unix://" + a.socket}, args...)...)
-	out, err := cmd.CombinedOutput()
-	code := 0
+	data, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		code = exit.ExitCode()
 	} else if err != nil {
 		a.t.Fatal(err)
 	}
-	if code != want {
-		a.t.Fatalf("ktrdrctl %v: exit code %d, wanted %d\n%s", args, code, want, out)
-	}
-	return string(out)
+	return string(data), code
 }
 
 // TestCtl shows the verbs against a real agent.

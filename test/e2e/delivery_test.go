@@ -85,7 +85,7 @@ func TestDelivery(t *testing.T) {
 	if got := a.on.stat(t, full, "/run/secrets/x"); got != "999:1500 440" {
 		t.Errorf("owner and mode: %s", got)
 	}
-	eventually(t, "healthy by the engine's own word", 20*time.Second, func() bool { return a.on.must(t, full).State.Health.Status == "healthy" })
+	eventually(t, "healthy by the engine's own word", time.Minute, func() bool { return a.on.must(t, full).State.Health.Status == "healthy" })
 	a.leaks(t, since)
 	before := a.on.snapshot(t, full, a.name("strict"), a.name("scratch"))
 	a.restart()
@@ -149,7 +149,7 @@ services:
 		svc := service(st, web)
 		return svc.Reason == api.ReasonSecretMissing && strings.Contains(svc.Message, "op://e2e/core/nasty")
 	}
-	a.await("stale secrets are told", 30*time.Second, func(st api.NodeStatus) bool { return waits(st) && len(conditions(st, api.ReasonSecretsStale)) > 0 })
+	a.await("stale secrets are told", time.Minute, func(st api.NodeStatus) bool { return waits(st) && len(conditions(st, api.ReasonSecretsStale)) > 0 })
 	if !a.on.must(t, web).same(before) {
 		t.Error("the container was touched")
 	}
@@ -158,7 +158,7 @@ services:
 	}
 	again := func(what string) {
 		t.Helper()
-		eventually(t, what, 30*time.Second, func() bool {
+		eventually(t, what, time.Minute, func() bool {
 			now := a.on.must(t, web)
 			return now.State.Running && !now.same(before)
 		})
@@ -175,7 +175,7 @@ services:
 	a.on.post(t, "/containers/"+web+"/stop?t=1", nil)
 	a.unmount()
 	a.start()
-	a.await("says what it waits for", 30*time.Second, func(st api.NodeStatus) bool { return waits(st) && service(st, a.name("plain")).Converged })
+	a.await("says what it waits for", time.Minute, func(st api.NodeStatus) bool { return waits(st) && service(st, a.name("plain")).Converged })
 	if a.on.running(t, web) {
 		t.Error("it runs without its secret")
 	}
@@ -187,7 +187,7 @@ services:
 	}
 	a.on.remove(t, a.name("plain")) // something that is not about secrets
 	a.compose("services: {plain: {image: \"ktrdr-demo:1\", command: [\"http\", \"--port\", \"8081\", \"--name\", \"plain\"], healthcheck: {disable: true}}}")
-	eventually(t, "the folder goes with its container", 30*time.Second, func() bool {
+	eventually(t, "the folder goes with its container", time.Minute, func() bool {
 		entries, err := os.ReadDir(a.ram)
 		return err == nil && len(entries) == 0
 	})

@@ -96,7 +96,7 @@ func (d docker) send(ctx context.Context, r request, body, out any) error {
 }
 
 func (d docker) answers() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return d.call(ctx, http.MethodGet, "/info", nil, nil) == nil
 }

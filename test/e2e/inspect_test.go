@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -239,31 +238,4 @@ func (d docker) sweepAll(project string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	d.sweep(ctx, project)
-}
-
-// events lists what happened to the containers of a project since the call, as told by
-// the engine afterwards.
-func (d docker) events(t testing.TB, project string, since time.Time) []event {
-	t.Helper()
-	filter := url.QueryEscape(`{"type":["container"],"label":["com.docker.compose.project=` + project + `"]}`)
-	var out []byte
-	d.do(t, http.MethodGet, fmt.Sprintf("/events?since=%d&until=%d&filters=%s", since.Unix(), time.Now().Unix()+1, filter), nil, &out)
-	var list []event
-	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
-		var e event
-		if dec.Decode(&e) != nil {
-			return list
-		}
-		list = append(list, e)
-	}
-}
-
-// event is one of the engine's events.
-type event struct {
-	Action string
-	Actor  struct {
-		ID         string
-		Attributes map[string]string
-	}
-	TimeNano int64 `json:"timeNano"`
 }

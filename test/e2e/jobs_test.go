@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -111,9 +112,10 @@ services:
 `, "")
 	a.start()
 	eventually(t, "job running", time.Minute, func() bool { return a.on.running(t, a.name("job")) })
+	a.answers("job", "8081")
 	first := a.on.must(t, a.name("job"))
 	a.on.post(t, "/containers/"+a.name("job")+"/stop?t=5", nil)
-	eventually(t, "job running again", 30*time.Second, func() bool {
+	eventually(t, "job running again", time.Minute, func() bool {
 		c := a.on.must(t, a.name("job"))
 		return c.State.Running && c.State.StartedAt != first.State.StartedAt
 	})
@@ -123,13 +125,19 @@ services:
 }
 
 // TestJobEndsUnseen: whether a job ended by itself or was stopped is known also when the
-// agent was not there to see.
+// agent was not there to see. The engine is the test's own: it remembers no more than 256
+// events, and other tests make some.
 func TestJobEndsUnseen(t *testing.T) {
-	a := newAgent(t, `
+	t.Parallel()
+	n, engine := newNode(t)
+	a := bareAgent(t, engine, n)
+	a.node("stacks: [{name: app}]")
+	a.stack("")
+	a.compose(`
 services:
+  # Both end with 0 on SIGTERM.
   stopped:
     image: ktrdr-demo:1
-    # Ends with 0 on SIGTERM.
     command: ["http", "--port", "8080", "--name", "stopped"]
     healthcheck: {disable: true}
   after-stopped:
@@ -140,7 +148,7 @@ services:
       stopped: {condition: service_completed_successfully}
   ended:
     image: ktrdr-demo:1
-    command: ["sh", "-c", "sleep 8"]
+    command: ["http", "--port", "8080", "--name", "ended"]
     healthcheck: {disable: true}
   after-ended:
     image: ktrdr-demo:1
@@ -148,16 +156,23 @@ services:
     healthcheck: {disable: true}
     depends_on:
       ended: {condition: service_completed_successfully}
-`, "")
+`)
 	a.start()
 	eventually(t, "both jobs run", time.Minute, func() bool { return a.on.running(t, a.name("stopped")) && a.on.running(t, a.name("ended")) })
+	a.answers("stopped", "8080")
+	a.answers("ended", "8080")
 	first := a.on.snapshot(t, a.name("stopped"), a.name("ended"))
 	a.stop()
+	// By a signal that the engine does not send, so that for it the process has ended by itself.
+	if err := syscall.Kill(first[a.name("ended")].State.Pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, "one job has ended", time.Minute, func() bool { return !a.on.running(t, a.name("ended")) })
-	// Last, because the engine remembers no more than 256 events, and other tests make some.
-	a.on.post(t, "/containers/"+a.name("stopped")+"/stop?t=5", nil)
-	if c := a.on.must(t, a.name("stopped")); c.State.ExitCode != 0 {
-		t.Fatalf("the stopped job has exit code %d: nothing is proved", c.State.ExitCode)
+	a.on.post(t, "/containers/"+a.name("stopped")+"/stop?t=60", nil)
+	for _, name := range []string{a.name("stopped"), a.name("ended")} {
+		if c := a.on.must(t, name); c.State.ExitCode != 0 {
+			t.Fatalf("%s has exit code %d: nothing is proved", name, c.State.ExitCode)
+		}
 	}
 	a.start()
 	eventually(t, "what waits for the job that ended runs", time.Minute, func() bool {

@@ -93,8 +93,12 @@ func TestMountHung(t *testing.T) {
 	if code, _, err := a.ask(http.MethodGet, "/healthz"); err != nil || code != http.StatusOK {
 		t.Errorf("/healthz with a hung share: %d %v", code, err)
 	}
+	free := a.on.must(t, a.name("free"))
 	a.on.remove(t, a.name("free"))
-	a.await("the other is still healed", time.Minute, func(st api.NodeStatus) bool { return service(st, a.name("free")).Converged })
+	a.await("the other is still healed", time.Minute, func(st api.NodeStatus) bool {
+		svc := service(st, a.name("free"))
+		return svc.Converged && svc.ID != free.ID
+	})
 	if a.on.container(t, a.name("user")) != nil && a.on.running(t, a.name("user")) {
 		t.Error("a container was started on a hung share")
 	}

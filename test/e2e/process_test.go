@@ -46,7 +46,7 @@ func (d docker) argv(t testing.TB, name string) string {
 func (d docker) program(t testing.TB, name string) int {
 	t.Helper()
 	pid := 0
-	eventually(t, "program of "+name, 10*time.Second, func() bool {
+	eventually(t, "program of "+name, time.Minute, func() bool {
 		pid = d.must(t, name).State.Pid
 		if children := strings.Fields(tryRead(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))); len(children) > 0 &&
 			strings.Contains(tryRead(fmt.Sprintf("/proc/%d/cmdline", pid)), "init") {

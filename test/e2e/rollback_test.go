@@ -31,7 +31,7 @@ services:
       test: ["CMD", "curl", "-fs", "http://localhost:8000/api/v1/health"]
       interval: 500ms
       retries: 3
-      start_period: 1s
+      start_period: 8s # a good release on a busy machine takes its time
     deploy: {update_config: {monitor: 2s}}
 `
 }
@@ -115,8 +115,12 @@ func TestRollback(t *testing.T) {
 	a.rolledBack()
 	during(t, "quarantined over revisions and restarts", 3*time.Second, func() bool { return a.on.must(t, a.name("backend")).same(quiet) })
 
+	failed := rollout(a.status()).Failed
 	a.ctl(0, "resume", "app")
-	a.await("tried again", time.Minute, func(st api.NodeStatus) bool { return rollout(st).Phase == "updating" })
+	a.await("tried again, and failed again", 2*time.Minute, func(st api.NodeStatus) bool {
+		now := rollout(st).Failed
+		return now != nil && now.At.After(failed.At)
+	})
 	a.rolledBack()
 
 	a.release("ktrdr-demo:2")

@@ -191,29 +191,29 @@ func TestRotation(t *testing.T) {
 	w.on.untouched(t, before)
 	w.accepts(t, firstPassword, secondPassword)
 
-	ends, jobs, began := w.ends(), w.endsOf(w.project+"-jobs"), time.Now()
+	app, jobs := w.on.hear(t, w.project), w.on.hear(t, w.project+"-jobs")
 	w.rotation(alterRole)
-	w.await("rotated", time.Minute, func(st api.NodeStatus) bool {
+	w.await("rotated", 2*time.Minute, func(st api.NodeStatus) bool {
 		return allConverged(st) && service(st, w.backend).ID != before[w.backend].ID && service(st, w.worker).ID != before[w.worker].ID
 	})
 	w.accepts(t, secondPassword, firstPassword)
+	eventually(t, "both have ended", time.Minute, func() bool { return len(app.ends()) >= 1 && len(jobs.ends()) >= 1 })
 	w.looks(t, 2)
-	if a, b := len(ends()), len(jobs()); a != 1 || b != 1 {
+	if a, b := len(app.ends()), len(jobs.ends()); a != 1 || b != 1 {
 		t.Errorf("%d and %d containers ended, want backend and worker once each", a, b)
 	}
 	w.on.untouched(t, map[string]*inspected{w.db: before[w.db]})
-	w.inOrder(t, began)
+	w.inOrder(t, append(app.all(), jobs.all()...))
 	w.refused(t)
 	w.quiet(t, firstPassword, secondPassword, thirdPassword)
 }
 
 // inOrder: the role was altered, then the backend got the password and was healthy with it,
 // and only then the worker of the other stack ended.
-func (w *rotationWorld) inOrder(t *testing.T, since time.Time) {
+func (w *rotationWorld) inOrder(t *testing.T, list []event) {
 	t.Helper()
 	var altered, started, healthy, ended int64
 	alters, backend := "", service(w.status(), w.backend).ID
-	list := append(w.on.events(t, w.project, since), w.on.events(t, w.project+"-jobs", since)...)
 	for _, e := range list {
 		of := e.Actor.Attributes["name"]
 		well := e.Action == "exec_die" && e.Actor.Attributes["exitCode"] == "0"
@@ -252,7 +252,10 @@ func (w *rotationWorld) refused(t *testing.T) {
 	w.await("the next agent refuses too", time.Minute, refused)
 	w.on.untouched(t, before)
 	w.on.remove(t, w.worker)
-	w.await("the worker is back", time.Minute, func(st api.NodeStatus) bool { return service(st, w.worker).Converged })
+	w.await("the worker is back", time.Minute, func(st api.NodeStatus) bool {
+		svc := service(st, w.worker)
+		return svc.Converged && svc.ID != before[w.worker].ID
+	})
 	w.set(t, "db_password", secondPassword)
 	w.await("the old password is back", time.Minute, allConverged)
 	delete(before, w.worker)

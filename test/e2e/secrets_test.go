@@ -72,7 +72,7 @@ contract:
 		if what == "missing" {
 			writeFile(t, file, "OTHER=1\n", 0o600)
 		}
-		a.await(what+" is told", 30*time.Second, func(st api.NodeStatus) bool {
+		a.await(what+" is told", time.Minute, func(st api.NodeStatus) bool {
 			found := conditions(st, c.told)
 			return len(found) > 0 && !slices.ContainsFunc(c.names, func(w string) bool { return !strings.Contains(found[0].Message, w) })
 		})
@@ -85,7 +85,7 @@ contract:
 	a.stop()
 	secrets("", long)
 	a.start()
-	st = a.await("missing after a restart", 30*time.Second, func(st api.NodeStatus) bool {
+	st = a.await("missing after a restart", time.Minute, func(st api.NodeStatus) bool {
 		return service(st, a.name("api")).Reason == api.ReasonSecretMissing
 	})
 	names(t, service(st, a.name("api")).Message, "db_password")

@@ -130,8 +130,8 @@ func TestGitHTTPS(t *testing.T) {
 	writeFile(t, file, "wrong\n", 0o600)
 	first := o.push()
 	o.start("source: {git: {url: '" + server.URL + "/origin.git', username: robot, tokenFile: " + file + ", caFile: " + ca + ", pollInterval: 1s}}")
-	o.await("refused login is told", 30*time.Second, func(st api.NodeStatus) bool { return len(st.Conditions) > 0 && len(st.Stacks) == 0 })
-	t.Logf("refused login: %s: %s", o.status().Conditions[0].Reason, o.status().Conditions[0].Message)
+	st := o.await("refused login is told", time.Minute, func(st api.NodeStatus) bool { return len(st.Conditions) > 0 && len(st.Stacks) == 0 })
+	t.Logf("refused login: %s: %s", st.Conditions[0].Reason, st.Conditions[0].Message)
 	writeFile(t, file, token+"\n", 0o600)
 	o.reached(first)
 	o.edit("https")
@@ -165,7 +165,7 @@ func TestGitSignature(t *testing.T) {
 	before := o.agent.on.snapshot(t, o.name("web"), o.name("other"))
 	o.edit("unsigned")
 	unsigned := o.push()
-	st := o.await("refusal is told", 30*time.Second, func(st api.NodeStatus) bool { return len(st.Conditions) > 0 })
+	st := o.await("refusal is told", time.Minute, func(st api.NodeStatus) bool { return len(st.Conditions) > 0 })
 	t.Logf("unsigned commit: %s: %s", st.Conditions[0].Reason, st.Conditions[0].Message)
 	if st.Revision != signed {
 		t.Errorf("revision %s is in force, unsigned is %s", st.Revision, unsigned)
@@ -188,7 +188,7 @@ func TestInvalidState(t *testing.T) {
 	before := o.agent.on.snapshot(t, o.name("web"), o.name("other"))
 	o.compose(strings.Replace(twoServices, "    restart: unless-stopped\n", "    restrat: unless-stopped\n", 1))
 	bad := o.push()
-	st := o.await("told", 30*time.Second, func(st api.NodeStatus) bool { return len(conditions(st, api.ReasonInvalid)) > 0 })
+	st := o.await("told", time.Minute, func(st api.NodeStatus) bool { return len(conditions(st, api.ReasonInvalid)) > 0 })
 	const place = "stacks/app/compose.yaml:6:5"
 	if msg := conditions(st, api.ReasonInvalid)[0].Message; !strings.Contains(msg, place) {
 		t.Errorf("the condition does not name %s: %s", place, msg)
@@ -202,7 +202,7 @@ func TestInvalidState(t *testing.T) {
 	o.agent.on.untouched(t, before)
 	// The last good state is still enforced, also after a restart.
 	o.agent.on.remove(t, o.name("web"))
-	eventually(t, "healed", 30*time.Second, func() bool { return o.agent.on.running(t, o.name("web")) })
+	eventually(t, "healed", time.Minute, func() bool { return o.agent.on.running(t, o.name("web")) })
 	o.restart(o.source(", pollInterval: 1s"))
 	o.agent.on.remove(t, o.name("web"))
 	eventually(t, "healed after a restart", time.Minute, func() bool { return o.agent.on.running(t, o.name("web")) })
@@ -230,7 +230,7 @@ func TestGitDownAtStart(t *testing.T) {
 	o.start(o.source(", pollInterval: 1s"))
 	eventually(t, "healed by the last good state", time.Minute, func() bool { return o.agent.on.running(t, o.name("web")) })
 	t.Logf("healed %s after the start without git", time.Since(began).Round(time.Millisecond))
-	st := o.await("staleness is told", 30*time.Second, func(st api.NodeStatus) bool { return len(st.Conditions) > 0 && allConverged(st) })
+	st := o.await("staleness is told", time.Minute, func(st api.NodeStatus) bool { return len(st.Conditions) > 0 && allConverged(st) })
 	t.Logf("git down: %s: %s", st.Conditions[0].Reason, st.Conditions[0].Message)
 	o.agent.on.untouched(t, kept)
 	if err := os.Rename(o.bare+".away", o.bare); err != nil {

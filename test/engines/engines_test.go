@@ -20,9 +20,9 @@ const (
 	// fetchLimit bounds a futile download.
 	fetchLimit = 10 * time.Minute
 	// buildLimit bounds the build of all that runs on them.
-	buildLimit = 5 * time.Minute
+	buildLimit = 15 * time.Minute
 	// suiteLimit bounds one package's tests on one engine.
-	suiteLimit = 8 * time.Minute
+	suiteLimit = 15 * time.Minute
 	everything = "KTRDR_ENGINES"
 )
 

@@ -17,8 +17,8 @@ import (
 const (
 	// buildLimit bounds the build of docker compose, which takes minutes with a cold cache.
 	buildLimit = 15 * time.Minute
-	// runLimit bounds one run of docker compose against a recorder.
-	runLimit = time.Minute
+	// runLimit bounds one run of docker compose, against a recorder or an engine.
+	runLimit = 5 * time.Minute
 )
 
 // Compose returns docker compose, built from tools/compose at the versions that it pins

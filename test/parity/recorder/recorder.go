@@ -50,7 +50,7 @@ func Start(t *testing.T, version string) *Recorder {
 		Host: "unix://" + socket, version: version,
 		objects: map[string]map[string]any{}, names: map[string]string{},
 	}
-	server := &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: r, ReadHeaderTimeout: time.Minute}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
