@@ -191,11 +191,16 @@ func (d docker) logs(t testing.TB, name string) string {
 	return string(out)
 }
 
-// sweep removes the containers, networks and volumes of every project whose name begins
-// with project, and of containers whose own name does.
+// sweep removes the containers, networks and volumes of a project and of those whose names
+// go on after it with a hyphen, and of containers whose own name does. Another test's
+// project may go on with a letter: it runs at the same time.
 func (d docker) sweep(ctx context.Context, project string) {
+	of := func(name string) bool {
+		rest, ok := strings.CutPrefix(name, project)
+		return ok && (rest == "" || rest[0] == '-' || rest[0] == '_')
+	}
 	ours := func(name string, labels map[string]string) bool {
-		return strings.HasPrefix(labels["com.docker.compose.project"], project) || strings.HasPrefix(strings.TrimPrefix(name, "/"), project)
+		return of(labels["com.docker.compose.project"]) || of(strings.TrimPrefix(name, "/"))
 	}
 	var containers []struct {
 		ID     string `json:"Id"`
