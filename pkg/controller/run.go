@@ -65,6 +65,11 @@ func (c *Controller) run(ctx context.Context, reload <-chan struct{}) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", c.cfg.Listen, err)
 	}
+	return c.serve(ctx, listener, reload)
+}
+
+// serve closes the listener.
+func (c *Controller) serve(ctx context.Context, listener net.Listener, reload <-chan struct{}) error {
 	port := wire.NewPort(listener, c.identity, wire.DefaultPortLimits())
 	rpc, site := c.grpcServer(), c.httpServer()
 
@@ -72,16 +77,25 @@ func (c *Controller) run(ctx context.Context, reload <-chan struct{}) error {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	g, life := errgroup.WithContext(life)
+	g.Go(func() error { return c.hub.Watch(life, c.store) })
+	g.Go(func() error { return c.ledger.Watch(life, c.store) })
+	if !c.learned(ctx) {
+		end()
+		return errors.Join(listener.Close(), g.Wait())
+	}
 	g.Go(func() error { return port.Serve(life) })
-	g.Go(func() error { return rpc.Serve(port.GRPC()) })
+	g.Go(func() error {
+		if err := rpc.Serve(port.GRPC()); !errors.Is(err, grpc.ErrServerStopped) {
+			return err
+		}
+		return nil
+	})
 	g.Go(func() error {
 		if err := site.Serve(port.HTTP()); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			return err
 		}
 		return nil
 	})
-	g.Go(func() error { return c.hub.Watch(life, c.store) })
-	g.Go(func() error { return c.ledger.Watch(life, c.store) })
 	g.Go(func() error { return c.driver.Run(life) })
 	g.Go(func() error { c.guard.Watch(life); return nil })
 	if c.follower != nil {
@@ -108,6 +122,19 @@ func (c *Controller) run(ctx context.Context, reload <-chan struct{}) error {
 	stopped := c.stop(ctx, rpc, site)
 	end()
 	return errors.Join(stopped, g.Wait())
+}
+
+// learned waits until all that the store had is known: whoever is answered before that would see
+// a fleet without nodes, and scrape no targets. False when ctx ends first.
+func (c *Controller) learned(ctx context.Context) bool {
+	for _, whole := range []<-chan struct{}{c.hub.Whole(), c.ledger.Whole()} {
+		select {
+		case <-whole:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // stop ends what serves: streams of agents first, then calls and requests.

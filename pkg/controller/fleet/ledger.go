@@ -23,7 +23,8 @@ type Entry struct {
 // Ledger holds the head and the rollouts, current with the store, and tells of changes. Of those
 // before the newest it holds the heads and what was packed of them.
 type Ledger struct {
-	log *slog.Logger
+	log   *slog.Logger
+	whole *store.Whole
 
 	mu       sync.Mutex
 	head     store.Head
@@ -34,30 +35,41 @@ type Ledger struct {
 
 // NewLedger makes an empty one; Watch fills it.
 func NewLedger(log *slog.Logger) *Ledger {
-	return &Ledger{log: log, rollouts: map[int64]packed{}, changed: make(chan struct{})}
+	return &Ledger{log: log, whole: store.NewWhole(2), rollouts: map[int64]packed{}, changed: make(chan struct{})}
 }
 
 // Watch keeps the ledger current until ctx ends.
 func (l *Ledger) Watch(ctx context.Context, s *store.Store) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
+		synced := l.whole.Part()
 		for change := range s.WatchHead(ctx, 0) {
 			if change.What == store.Put {
 				l.setHead(change.Value)
+			}
+			if change.What == store.Synced {
+				synced()
 			}
 		}
 		return nil
 	})
 	g.Go(func() error {
+		synced := l.whole.Part()
 		for change := range s.WatchRollouts(ctx, 0) {
 			if change.What == store.Put {
 				l.take(ctx, change.Value)
+			}
+			if change.What == store.Synced {
+				synced()
 			}
 		}
 		return nil
 	})
 	return g.Wait()
 }
+
+// Whole is closed when Watch has taken over all that the store had.
+func (l *Ledger) Whole() <-chan struct{} { return l.whole.Done() }
 
 func (l *Ledger) setHead(head store.Head) {
 	l.mu.Lock()

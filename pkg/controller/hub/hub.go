@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ktrdr.io/fleet/pkg/controller/rollout"
+	"ktrdr.io/fleet/pkg/controller/store"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 )
 
@@ -19,6 +20,8 @@ type Hub struct {
 	started time.Time
 	board   *board
 	events  *journal
+	// whole since the watches of Watch have given everything once.
+	whole *store.Whole
 	// streams are goroutines that end with their stream.
 	streams sync.WaitGroup
 	// keepers has a place for each session that writes at the moment.
@@ -43,7 +46,7 @@ func New(cfg Config) (*Hub, error) {
 		return nil, err
 	}
 	return &Hub{
-		cfg: cfg, started: time.Now(), board: newBoard(), events: newJournal(), keepers: make(chan struct{}, keepers),
+		cfg: cfg, started: time.Now(), board: newBoard(), events: newJournal(), whole: store.NewWhole(4), keepers: make(chan struct{}, keepers),
 		sessions: map[string]*session{}, targets: map[string]rollout.Target{}, saws: make(chan struct{}),
 	}, nil
 }
@@ -59,6 +62,9 @@ func (h *Hub) Node(name string) (Node, bool) { return h.board.get(name) }
 
 // News returns the nodes that changed after seq, all with 0, and how to wait for more.
 func (h *Hub) News(seq uint64) News { return h.board.since(seq) }
+
+// Whole is closed when Watch has taken over all that the store had: until then nodes are missing.
+func (h *Hub) Whole() <-chan struct{} { return h.whole.Done() }
 
 // Started is since when the hub looks: nodes that were not seen may have been away since.
 func (h *Hub) Started() time.Time { return h.started }

@@ -25,6 +25,7 @@ func (h *Hub) Watch(ctx context.Context, s *store.Store) error {
 // watchRollouts takes the targets from the rollout with the highest number.
 func (h *Hub) watchRollouts(ctx context.Context, s *store.Store) {
 	var newest int64
+	synced := h.whole.Part()
 	for change := range s.WatchRollouts(ctx, 0) {
 		if change.What == store.Put && change.Value.Number >= newest {
 			newest = change.Value.Number
@@ -32,6 +33,9 @@ func (h *Hub) watchRollouts(ctx context.Context, s *store.Store) {
 		}
 		if change.What != store.Resync { // which comes before what it is about
 			h.saw(change.Revision)
+		}
+		if change.What == store.Synced {
+			synced()
 		}
 	}
 }
@@ -48,7 +52,7 @@ func (h *Hub) take(ctx context.Context, newest store.Rollout) {
 
 // watchNodes ends the stream of a node that was removed.
 func (h *Hub) watchNodes(ctx context.Context, s *store.Store) {
-	known := listed{}
+	known, synced := listed{}, h.whole.Part()
 	for change := range s.Nodes().Watch(ctx, 0) {
 		for _, name := range known.gone(change.What, change.Key) {
 			h.board.update(name, func(n *Node) { n.Joined, n.Status = nil, nil })
@@ -61,15 +65,21 @@ func (h *Hub) watchNodes(ctx context.Context, s *store.Store) {
 			node := change.Value
 			h.board.update(node.Name, func(n *Node) { n.Joined = &node })
 		}
+		if change.What == store.Synced {
+			synced()
+		}
 	}
 }
 
 // watchConnections tells of nodes at other controllers.
 func (h *Hub) watchConnections(ctx context.Context, s *store.Store) {
-	known := listed{}
+	known, synced := listed{}, h.whole.Part()
 	for change := range s.Connections().Watch(ctx, 0) {
 		for _, name := range known.gone(change.What, change.Key) {
 			h.remote(name, func(n *Node) { n.Connected, n.Controller = false, "" })
+		}
+		if change.What == store.Synced {
+			synced()
 		}
 		if c := change.Value; change.What == store.Put {
 			if c.Controller == h.cfg.Controller {
@@ -88,7 +98,11 @@ func (h *Hub) watchConnections(ctx context.Context, s *store.Store) {
 // watchStatuses takes over what nodes at other controllers said, and at the start what those
 // of this one said before.
 func (h *Hub) watchStatuses(ctx context.Context, s *store.Store) {
+	synced := h.whole.Part()
 	for change := range s.Statuses().Watch(ctx, 0) {
+		if change.What == store.Synced {
+			synced()
+		}
 		if change.What != store.Put {
 			continue
 		}
