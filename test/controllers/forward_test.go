@@ -13,12 +13,13 @@ import (
 	"google.golang.org/grpc"
 
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+	"ktrdr.io/fleet/test/port"
 )
 
 // TestCommandsGoToTheOtherController asks each controller about all nodes, half of which are at
 // the other one.
 func TestCommandsGoToTheOtherController(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldOf(t, leaseOfProduct)
 	first := w.forge.push("the first", state())
 	w.c[0].start()
 	w.c[1].start()
@@ -119,24 +120,23 @@ func (w *world) doctor(fleet ktrdrv1.FleetServiceClient) {
 }
 
 // audited looks for the trail on both sides: who asked is the operator, who forwarded the
-// controller.
+// controller. The other side writes when it has answered.
 func (w *world) audited() {
 	w.t.Helper()
-	list, err := ktrdrv1.NewAccessServiceClient(w.dial(w.c[0], w.token)).ListAudit(w.t.Context(), &ktrdrv1.ListAuditRequest{})
-	must(w.t, err)
-	found := map[string]bool{}
-	for _, e := range list.GetEntries() {
-		if e.GetWhat() == "ControllerService/Forward" && e.GetResult() == "ok" && e.GetRole() == "controller" && strings.HasPrefix(e.GetTarget(), "node=") {
-			found[e.GetWho()+" "+e.GetDetail()] = true
-		}
-	}
+	access := ktrdrv1.NewAccessServiceClient(w.dial(w.c[0], w.token))
 	for _, c := range w.c {
 		id, err := os.ReadFile(filepath.Join(c.state, "id"))
 		must(w.t, err)
 		for _, command := range []string{"hold", "sync", "logs", "plan", "doctor"} {
-			if want := "controller/" + strings.TrimSpace(string(id)) + " " + command + " for operator/admin"; !found[want] {
-				w.t.Errorf("the audit trail has no %q, only %v", want, found)
-			}
+			want := "controller/" + strings.TrimSpace(string(id)) + " " + command + " for operator/admin"
+			await(w.t, "the audit trail has "+want, func() bool {
+				list, err := access.ListAudit(w.t.Context(), &ktrdrv1.ListAuditRequest{})
+				must(w.t, err)
+				return slices.ContainsFunc(list.GetEntries(), func(e *ktrdrv1.AuditEntry) bool {
+					return e.GetWhat() == "ControllerService/Forward" && e.GetResult() == "ok" && e.GetRole() == "controller" &&
+						strings.HasPrefix(e.GetTarget(), "node=") && e.GetWho()+" "+e.GetDetail() == want
+				})
+			})
 		}
 	}
 }
@@ -145,7 +145,7 @@ func (w *world) audited() {
 // makes nothing.
 func (w *world) stranger() {
 	w.t.Helper()
-	c := &controller{process: &process{t: w.t}, dir: w.t.TempDir(), addr: freeAddr(w.t), metrics: freeAddr(w.t)}
+	c := &controller{process: &process{t: w.t}, dir: w.t.TempDir(), addr: port.Reserve(w.t), metrics: port.Reserve(w.t)}
 	c.config, c.state = filepath.Join(c.dir, "controller.yaml"), filepath.Join(c.dir, "state")
 	must(w.t, os.WriteFile(c.config, w.configuration(c), 0o600))
 	out, err := c.command("init")

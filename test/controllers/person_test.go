@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"ktrdr.io/fleet/test/port"
 )
 
 // person has ktrdrctl, and a context with the name that both controllers have.
@@ -26,7 +28,7 @@ type person struct {
 // newPerson has no link yet.
 func newPerson(t testing.TB, w *world) *person {
 	t.Helper()
-	_, port, err := net.SplitHostPort(freeAddr(t))
+	_, port, err := net.SplitHostPort(port.Reserve(t))
 	must(t, err)
 	p := &person{t: t, dir: t.TempDir()}
 	p.hosts = filepath.Join(p.dir, "hosts")

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -25,10 +24,15 @@ import (
 	"ktrdr.io/fleet/pkg/wire"
 	"ktrdr.io/fleet/pkg/wire/pki"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+	"ktrdr.io/fleet/test/port"
 )
 
-// lease is how long a controller that died counts as there.
-const lease = 3 * time.Second
+// lease is how long a controller that died counts as there, where a test waits for that;
+// leaseOfProduct is for those to whom it has to count as there.
+const (
+	lease          = 3 * time.Second
+	leaseOfProduct = 10 * time.Second
+)
 
 // fleetName is a name that both controllers have: a person's context needs no other.
 const fleetName = "fleet.test"
@@ -42,6 +46,7 @@ type world struct {
 	authority []byte
 	token     string // of the first admin
 	agents    map[string]*agenttest.Agent
+	lease     time.Duration
 	// sent is where agents have to connect, as an address by node; those without one choose.
 	sent sync.Map
 }
@@ -55,9 +60,14 @@ type controller struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, etcd: newEtcd(t), forge: newForge(t), agents: map[string]*agenttest.Agent{}}
+	return newWorldOf(t, lease)
+}
+
+func newWorldOf(t testing.TB, lease time.Duration) *world {
+	t.Helper()
+	w := &world{t: t, etcd: newEtcd(t), forge: newForge(t), agents: map[string]*agenttest.Agent{}, lease: lease}
 	for i := range w.c {
-		w.c[i] = &controller{process: &process{t: t}, dir: t.TempDir(), addr: freeAddr(t), metrics: freeAddr(t)}
+		w.c[i] = &controller{process: &process{t: t}, dir: t.TempDir(), addr: port.Reserve(t), metrics: port.Reserve(t)}
 	}
 	for _, c := range w.c {
 		c.config, c.state = filepath.Join(c.dir, "controller.yaml"), filepath.Join(c.dir, "state")
@@ -104,16 +114,8 @@ repository:
     tokenFile: %[10]s
     caFile: %[11]s
     pollInterval: 1s
-`, c.addr, fleetName, w.c[0].addr, w.c[1].addr, filepath.Join(c.dir, "state"), c.metrics, strings.Join(w.etcd.endpoints(), ", "), lease,
+`, c.addr, fleetName, w.c[0].addr, w.c[1].addr, filepath.Join(c.dir, "state"), c.metrics, strings.Join(w.etcd.endpoints(), ", "), w.lease,
 		w.forge.server.URL, w.forge.pat, w.forge.ca)
-}
-
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close() //nolint:errcheck // it was only asked for a port
-	return l.Addr().String()
 }
 
 // command runs the program beside the controller.
