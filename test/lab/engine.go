@@ -14,7 +14,7 @@ import (
 )
 
 // startLimit bounds the start of an engine.
-const startLimit = time.Minute
+const startLimit = 3 * time.Minute
 
 // StartEngine starts the node's dockerd and waits until it answers. A running one is left
 // as it is.

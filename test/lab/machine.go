@@ -46,10 +46,11 @@ type MachineOptions struct {
 	Install func(root string) error
 }
 
-// Limits of the steps of a machine's life.
+// Limits of the steps of a machine's life, which a busy machine takes long for.
 const (
-	bootLimit = time.Minute
-	haltLimit = 90 * time.Second
+	bootLimit = 3 * time.Minute
+	haltLimit = 3 * time.Minute
+	askLimit  = 20 * time.Second // an answer of LXC
 )
 
 // Boot makes a machine and waits until its engine answers. ctx bounds the making alone.
@@ -212,7 +213,7 @@ func (m *Machine) AwaitBoot(ctx context.Context, other int) error {
 
 // findPID asks LXC, which gives no answer to who asks in the moment of a reboot.
 func (m *Machine) findPID(ctx context.Context) int {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	out, err := m.lxc(ctx, "lxc-info", "-pH").Output()
 	if err != nil {
@@ -273,12 +274,6 @@ func (m *Machine) halt(ctx context.Context, how ...string) error {
 	m.monitor, m.pid = nil, 0
 	return nil
 }
-
-// Freeze stops every process of the machine, as a hung host does.
-func (m *Machine) Freeze() error { return setFreezer(m.Dir, frozen) }
-
-// Thaw lets them go on.
-func (m *Machine) Thaw() error { return setFreezer(m.Dir, thawed) }
 
 // Close ends the machine and removes all of it.
 func (m *Machine) Close() error {

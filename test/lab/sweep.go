@@ -15,6 +15,9 @@ import (
 	"time"
 )
 
+// removalLimit bounds the end of processes, and the removal of what they leave.
+const removalLimit = 2 * time.Minute
+
 // Sweep removes the nodes of test processes that are gone.
 func Sweep() error {
 	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
@@ -61,7 +64,7 @@ func startTime(pid int) string {
 // killAll ends the processes of a node: those that carry its mark, then those of its
 // control groups, until none is left.
 func killAll(dir string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), removalLimit)
 	defer cancel()
 	return wait(ctx, "the end of all processes of "+dir, func() bool {
 		_ = setFreezer(dir, thawed) // a frozen process does not even die
@@ -128,25 +131,6 @@ func inGroups(dir string) []int {
 	return pids
 }
 
-// What setFreezer makes of the processes of a machine.
-const (
-	frozen = "FROZEN"
-	thawed = "THAWED"
-)
-
-// setFreezer uses the freezer of cgroup v1, or that of v2.
-func setFreezer(dir, state string) error {
-	v1 := filepath.Join("/sys/fs/cgroup/freezer", filepath.Base(dir), "payload/freezer.state")
-	if _, err := os.Stat(v1); err == nil {
-		return os.WriteFile(v1, []byte(state), 0o600)
-	}
-	v2 := filepath.Join("/sys/fs/cgroup", filepath.Base(dir), "payload/cgroup.freeze")
-	if state == frozen {
-		return os.WriteFile(v2, []byte("1"), 0o600)
-	}
-	return os.WriteFile(v2, []byte("0"), 0o600)
-}
-
 // unmount takes away the disks of a machine.
 func unmount(dir string) error {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
@@ -169,7 +153,7 @@ func unmount(dir string) error {
 // destroy removes disks, control groups and files. What a node mounted in its own
 // namespace went with that.
 func destroy(dir string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), removalLimit)
 	defer cancel()
 	var left error
 	err := wait(ctx, "the removal of "+dir, func() bool {
