@@ -25,7 +25,7 @@ type container struct {
 
 // get reads a JSON answer from a Unix socket.
 func get(socket, path string, out any) error {
-	ctx, cancel := contextFor(10 * time.Second)
+	ctx, cancel := contextFor(limit)
 	defer cancel()
 	return ask(ctx, socket, path, out)
 }
@@ -47,6 +47,9 @@ func (n *node) containers() map[string]container {
 	for _, l := range listed {
 		var c container
 		if err := get(n.Socket(), "/containers/"+l.ID+"/json", &c); err != nil {
+			if strings.Contains(err.Error(), "No such container") {
+				continue // removed meanwhile
+			}
 			n.t.Fatal(err)
 		}
 		if c.Name == "/ktrdr-agent" {

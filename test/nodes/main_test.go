@@ -66,7 +66,7 @@ func prepare(dir string) (err error) {
 	if err := lab.Sweep(); err != nil {
 		return fmt.Errorf("remove machines of an aborted run: %w", err)
 	}
-	ctx, cancel := contextFor(limit)
+	ctx, cancel := contextFor(5 * limit) // on a busy machine with an empty build cache
 	defer cancel()
 	if world.root, err = lab.Root(ctx, module); err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 )
 
 // limit bounds what is waited for: generous, because other tests run beside.
-const limit = 2 * time.Minute
+const limit = 3 * time.Minute
 
 func contextFor(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), d)
@@ -123,8 +123,11 @@ func (n *node) property(name string) string {
 	return n.run("systemctl", "show", "--value", "--property", name, "ktrdr-agent")
 }
 
-// journal is what the agent, and systemd about it, have logged since the boot.
+// journal is what the agent, and systemd about it, have logged since the boot until now.
 func (n *node) journal() string {
+	if _, err := n.try("journalctl", "--sync"); err != nil { // what was said may still be on its way
+		return err.Error()
+	}
 	out, err := n.try("journalctl", "--no-pager", "--boot", "--output=short-precise", "--unit=ktrdr-agent")
 	if err != nil {
 		return err.Error()

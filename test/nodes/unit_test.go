@@ -172,14 +172,14 @@ func (u unit) givesUp() {
 func (u unit) isWatched() {
 	u.t.Helper()
 	before := u.containers()
-	u.put("/etc/systemd/system/ktrdr-agent.service.d/watchdog.conf", "[Service]\nWatchdogSec=2s\n", 0o644)
+	u.put("/etc/systemd/system/ktrdr-agent.service.d/watchdog.conf", "[Service]\nWatchdogSec=10s\n", 0o644)
 	u.run("systemctl", "daemon-reload")
 	u.run("systemctl", "restart", "ktrdr-agent")
 	first, pid := u.property("WatchdogTimestampMonotonic"), u.property("MainPID")
 	seen := map[string]bool{first: true}
 	eventually(u.t, "the watchdog is fed for more than its time", func() bool {
 		seen[u.property("WatchdogTimestampMonotonic")] = true
-		return len(seen) > 5 // it is fed three times in its time
+		return len(seen) > 4 // it is fed three times in its time
 	})
 	if u.property("MainPID") != pid || u.property("NRestarts") != "0" {
 		u.t.Errorf("systemd has restarted an agent that is well")
@@ -190,7 +190,7 @@ func (u unit) isWatched() {
 	})
 	u.await("converged", converged)
 	// A host that hangs for longer than that comes back as well, whoever systemd takes for hung.
-	u.hang(5 * time.Second)
+	u.hang(12 * time.Second)
 	u.await("converged after a hang of the node", converged)
 	u.untouched(before)
 	if _, err := os.Stat(filepath.Join(u.Path("/run/ktrdr"), "agent.sock")); err != nil {
