@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/goccy/go-yaml"
 	"google.golang.org/grpc"
@@ -73,7 +72,7 @@ type loot struct {
 // connectAs opens an agent's stream and returns the first slice.
 func connectAs(t *testing.T, who *pki.Credentials) (*loot, error) {
 	t.Helper()
-	ctx, cancel := contextFor(30 * time.Second)
+	ctx, cancel := contextFor(limit)
 	defer cancel()
 	stream, err := ktrdrv1.NewAgentServiceClient(dialAs(t, who)).Connect(ctx)
 	if err != nil {
@@ -110,7 +109,7 @@ func hello() *ktrdrv1.AgentMessage {
 // stolenCalls are what a thief tries next, with how each went.
 func stolenCalls(t *testing.T, who *pki.Credentials, got *loot) map[string]error {
 	t.Helper()
-	ctx, cancel := contextFor(time.Minute)
+	ctx, cancel := contextFor(limit)
 	defer cancel()
 	conn := dialAs(t, who)
 	tries := map[string]error{}

@@ -39,7 +39,7 @@ func overNetwork(url string, out any) error {
 }
 
 func get(by http.RoundTripper, url string, out any) error {
-	ctx, cancel := contextFor(10 * time.Second)
+	ctx, cancel := contextFor(limit)
 	defer cancel()
 	return look.JSON(ctx, by, url, out)
 }

@@ -110,8 +110,11 @@ func (n *node) put(path, text string, mode os.FileMode) error {
 	return writeFiles(n.Path("/"), []file{{path, text, mode}})
 }
 
-// journal is what a unit has logged since the boot.
+// journal is what a unit has logged since the boot until now.
 func (n *node) journal(unit string) string {
+	if _, err := n.try("journalctl", "--sync"); err != nil { // what was said may still be on its way
+		return err.Error()
+	}
 	out, err := n.try("journalctl", "--no-pager", "--boot", "--output=short-precise", "--unit="+unit)
 	if err != nil {
 		return err.Error()

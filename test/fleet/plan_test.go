@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"maps"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -63,12 +64,17 @@ func TestPlanFolder(t *testing.T) {
 	}
 }
 
-// slices are the files that each node has of the controller.
+// slices are the files that each node has of the controller, once it has tidied up.
 func (f *fleet) slices(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	all := map[string]map[string]string{}
 	for name, n := range f.nodes {
-		files, err := contents(n.Path("/var/lib/ktrdr/source/controller/trees"))
+		trees := n.Path("/var/lib/ktrdr/source/controller/trees")
+		eventually(t, name+" has one tree of the controller", func() bool {
+			list, err := os.ReadDir(trees)
+			return err == nil && len(list) == 1
+		})
+		files, err := contents(trees)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 // a mistake is refused with its place, before any node, and nothing changes anywhere.
 func TestRefusals(t *testing.T) {
 	f := theFleet(t).base(t)
+	f.tellsNothing(t, "before")
 	before, head := f.running(t), f.karl.status(t).Head.Revision
 	const secret = "hunter2-Zp81mQ"
 	for _, r := range []struct {
@@ -68,4 +69,15 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	f.untouched(t, "refused pushes", before)
+}
+
+// tellsNothing waits until no node has anything to tell, of what was before either.
+func (f *fleet) tellsNothing(t *testing.T, when string) {
+	t.Helper()
+	for name, n := range f.nodes {
+		eventually(t, name+" has nothing to tell "+when, func() bool {
+			st, err := n.status()
+			return err == nil && len(st.Conditions) == 0
+		})
+	}
 }

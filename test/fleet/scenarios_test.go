@@ -1,7 +1,10 @@
 package fleet_test
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -50,25 +53,18 @@ func TestLaptop(t *testing.T) {
 	f := theFleet(t).base(t)
 	ctx, cancel := contextFor(limit)
 	defer cancel()
-	cmd := f.karl.command(ctx, "ktrdrctl", "deploy", "workers", "--tag", "sha-de00002")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	began := time.Now()
+	f.killedAtWork(t, f.karl.command(ctx, "ktrdrctl", "deploy", "workers", "--tag", "sha-de00002"))
 	d := f.karl.await(t, "the deployment has begun", func(d *document) bool {
-		return d.Head.Revision != f.baseRevision && d.Rollout.Revision == d.Head.Revision && d.Rollout.Phase == "running"
+		return d.Head.Revision != f.baseRevision && d.Rollout.Revision == d.Head.Revision
 	})
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // killed
-	t.Logf("ktrdrctl was killed %s after its start, while the rollout was %s", since(began), d.Rollout.Phase)
+	t.Logf("ktrdrctl was killed %s after its start, and then the rollout was %s", since(began), d.Rollout.Phase)
 	f.karl.settle(t, d.Head.Revision)
 	t.Logf("the fleet was on the new release %s after the start", since(began))
 
 	// The controller goes as soon as the canary has its slice.
 	b := f.nodes["b"]
-	cmd = f.karl.command(ctx, "ktrdrctl", "deploy", "workers", "b", "--tag", "sha-de00001")
+	cmd := f.karl.command(ctx, "ktrdrctl", "deploy", "workers", "b", "--tag", "sha-de00001")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -86,6 +82,30 @@ func TestLaptop(t *testing.T) {
 	t.Logf("a node whose link was cut had finished %s later", since(began))
 	mend(b)
 	f.karl.await(t, "the controller knows", func(d *document) bool { return d.settled(d.Head.Revision) })
+}
+
+// killedAtWork runs a deployment and kills it when it tells of the first wave.
+func (f *fleet) killedAtWork(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	killed := false
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		said = append(said, lines.Text())
+		if !killed && strings.HasPrefix(lines.Text(), "wave ") {
+			killed = cmd.Process.Kill() == nil
+		}
+	}
+	err = cmd.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !killed || !ok || exit.Exited() {
+		t.Fatalf("the deployment ended before it was killed: %v\n%s", err, strings.Join(said, "\n"))
+	}
 }
 
 // TestScale is acceptance scenario 17: a pool is scaled on one node. Its neighbours stay,

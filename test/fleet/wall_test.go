@@ -3,7 +3,9 @@ package fleet_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -124,6 +126,10 @@ func TestWall(t *testing.T) {
 	says("a probe talks", "probed", "PROBE-SAYS")
 	f.karl.ctl(t, 0, "hold", "wall", "--why", "it talks")
 	f.karl.ctl(t, 0, "resume", "wall")
+	says("a healthcheck talks on", "sick", "HEALTHCHECK-SAYS")
+	for args, word := range map[string]string{"logs wall": "LOG-SAYS", "events": "HEALTHCHECK-SAYS"} {
+		eventually(t, "ktrdrctl "+args+" has "+word, func() bool { return strings.Contains(f.admin.try("ktrdrctl", strings.Fields(args)...).out, word) })
+	}
 	w := &wall{fleet: f, tap: tap, scanner: canary.New(secrets()...), control: canary.New(planted.typed)}
 	texts := w.everywhere(t)
 	for where, text := range texts {
@@ -230,11 +236,17 @@ func readTree(t *testing.T, dir string) string {
 	t.Helper()
 	var all strings.Builder
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the controller tidies up meanwhile
+		}
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		text, err := os.ReadFile(path) //nolint:gosec // a file of the test's machine
 		all.Write(text)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the controller tidies up meanwhile
+		}
 		return err
 	})
 	if err != nil {

@@ -12,7 +12,8 @@ func TestWaves(t *testing.T) {
 	f := theFleet(t).base(t)
 	before := f.running(t)
 	began := time.Now()
-	a := f.karl.try("ktrdrctl", "deploy", "workers", "--tag", "sha-0000bad", "--wait-timeout", "5s")
+	// Long enough for a slow node to have tried.
+	a := f.karl.try("ktrdrctl", "deploy", "workers", "--tag", "sha-0000bad", "--wait-timeout", "30s")
 	t.Logf("deploying an image that can't be had, after %s: %s", since(began), a)
 	if a.code != 2 || !strings.Contains(a.out, "b accepted 0/1") || !strings.Contains(a.out, "pull image") {
 		t.Errorf("a rollout that waits for an image ends like this: %s", a)
