@@ -20,13 +20,13 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
-	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 
 	"ktrdr.io/fleet/pkg/controller/agenttest"
 	"ktrdr.io/fleet/pkg/wire"
 	"ktrdr.io/fleet/pkg/wire/pki"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+	"ktrdr.io/fleet/test/leaks"
 	"ktrdr.io/fleet/test/port"
 )
 
@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) == "controller" {
 		main()
 	}
-	goleak.VerifyTestMain(m)
+	leaks.Main(m)
 }
 
 const patience = 60 * time.Second
