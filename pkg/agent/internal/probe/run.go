@@ -116,16 +116,20 @@ func (m *Mounts) start(want request) (*run, error) {
 
 func (m *Mounts) reap(r *run, output *bounded) {
 	err := r.cmd.Wait()
-	if decoded := json.Unmarshal(output.Bytes(), &r.answer); decoded != nil {
-		r.err = errGone
-		if err != nil {
-			r.err = fmt.Errorf("%w: %w", errGone, err)
-		}
-	}
+	decoded := json.Unmarshal(output.Bytes(), &r.answer)
 	m.mu.Lock()
 	delete(m.runs, r.request.Path)
 	abandoned := r.abandoned
 	m.mu.Unlock()
+	switch {
+	case decoded == nil:
+	case abandoned: // by another one who asked: that it was killed is no news for who waits
+		r.err = fmt.Errorf("%w within %s: %s", errSlow, r.request.Timeout, hungFix)
+	case err != nil:
+		r.err = fmt.Errorf("%w: %w", errGone, err)
+	default:
+		r.err = errGone
+	}
 	close(r.done)
 	if abandoned {
 		m.log.Info("hung probe of a file system ended", "path", r.request.Path, "duration", time.Since(r.started))
