@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	case "agent":
 		main()
 	case "other":
-		time.Sleep(time.Minute)
+		time.Sleep(time.Hour)
 	default:
 		os.Exit(m.Run())
 	}
@@ -85,7 +85,7 @@ func dump(t *testing.T, as string) []string {
 // awaitStart waits until an agent listens, and any other program catches signals.
 func awaitStart(t *testing.T, dir, as string, pid int) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		ready := false
 		if as == "agent" {

@@ -47,7 +47,7 @@ func (s systemd) next(t *testing.T, limit time.Duration) string {
 // until reads messages until one has the prefix.
 func (s systemd) until(t *testing.T, prefix string) string {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		if m := s.next(t, time.Until(deadline)); strings.HasPrefix(m, prefix) {
 			return m
 		}
@@ -70,7 +70,7 @@ func TestNotify(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- telemetry.Notify(ctx, alive) }()
 
-	if m := s.next(t, 10*time.Second); m != "READY=1\nSTATUS=running" {
+	if m := s.next(t, time.Minute); m != "READY=1\nSTATUS=running" {
 		t.Errorf("the first message is %q", m)
 	}
 	s.until(t, "WATCHDOG=1")
@@ -98,7 +98,7 @@ func TestNotifyWithoutWatchdog(t *testing.T) {
 	go func() { ended <- telemetry.Notify(ctx, func() error { return nil }) }()
 	s.until(t, "READY=1")
 	cancel()
-	if m := s.next(t, 10*time.Second); !strings.HasPrefix(m, "STOPPING=1") {
+	if m := s.next(t, time.Minute); !strings.HasPrefix(m, "STOPPING=1") {
 		t.Errorf("got %q", m)
 	}
 	if err := <-ended; err != nil {

@@ -271,6 +271,7 @@ func TestNetworkNamesAreNotUsedTwice(t *testing.T) {
 }
 
 func TestListOutlivesSingleContainers(t *testing.T) {
+	t.Parallel()
 	hang := make(chan struct{})
 	defer close(hang) // before the server waits for its handlers
 	whole := `{"Id":"whole","Name":"/whole","Config":{},"HostConfig":{},"State":{"Status":"running"},"NetworkSettings":{"Networks":{"net":{}}}}`
@@ -279,7 +280,9 @@ func TestListOutlivesSingleContainers(t *testing.T) {
 		"GET /containers/whole/json": say(whole), "GET /containers/hung/json": func(http.ResponseWriter) { <-hang },
 		"GET /networks": say(`[{"Name":"net","Id":"n1"}]`), "GET /volumes": say(`{"Volumes":[{"Name":"v","Driver":"local"}]}`),
 	}}
-	list, err := fakeEngine(t, "1.41", s.serve).List(t.Context())
+	_, server := fakeEngineAt(t, "1.41", s.serve)
+	// Short for the one that hangs, and time enough for the others.
+	list, err := fakeClient(t, "tcp://"+server.Listener.Addr().String(), 5*time.Second).List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func removeBox() {
 	if err != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	images, err := cli.ImageList(ctx, client.ImageListOptions{Filters: client.Filters{}.Add("reference", boxRepository)})
 	if err != nil {
@@ -69,7 +69,7 @@ func realEngine(t *testing.T) *engine.Client {
 	}
 	host := engineHost()
 	if path, ok := strings.CutPrefix(host, "unix://"); ok {
-		conn, err := net.DialTimeout("unix", path, time.Second) //nolint:noctx // bounded
+		conn, err := net.DialTimeout("unix", path, 10*time.Second) //nolint:noctx // bounded
 		if err != nil {
 			t.Skipf("SKIPPED: no Docker engine at %s: %v", host, err)
 		}
@@ -95,7 +95,7 @@ func engineHost() string {
 
 // makeBox builds testdata/box and imports it: no builder and no registry is needed.
 func makeBox() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	folder, err := os.MkdirTemp("", prefix)
 	if err != nil {

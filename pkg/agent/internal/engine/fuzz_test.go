@@ -35,7 +35,7 @@ func answering(t testing.TB) (c *engine.Client, answer *atomic.Pointer[[]byte], 
 		}
 	}))
 	t.Cleanup(server.Close)
-	c, err := engine.New(engine.Config{Host: "tcp://" + server.Listener.Addr().String(), Query: 5 * time.Second, Change: 5 * time.Second, PullIdle: 5 * time.Second, MaxBody: 1 << 20})
+	c, err := engine.New(engine.Config{Host: "tcp://" + server.Listener.Addr().String(), Query: time.Minute, Change: time.Minute, PullIdle: time.Minute, MaxBody: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func FuzzAnswers(f *testing.F) {
 	c, answer, _ := answering(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		answer.Store(&data)
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if got, err := c.InspectContainer(ctx, fakeID); err == nil && got.ID == "" {
 			t.Error("a container without id is no error")

@@ -14,6 +14,22 @@ import (
 	"ktrdr.io/fleet/pkg/api"
 )
 
+// says waits until a container has printed a word: its program is ready for signals then.
+func says(t *testing.T, c *engine.Client, id, word string) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
+		logs, err := c.Logs(t.Context(), id, 10)
+		if err == nil && strings.Contains(logs, word) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it has not said %q: %q, %v", word, logs, err)
+		}
+	}
+}
+
 func TestLifeOfAContainer(t *testing.T) {
 	c := realEngine(t)
 	ctx := t.Context()
@@ -53,9 +69,8 @@ func TestLifeOfAContainer(t *testing.T) {
 	if err != nil || result.ExitCode != 3 || result.Output != "hello there\n" {
 		t.Errorf("Exec: %+v, %v", result, err)
 	}
-	if logs, err := c.Logs(ctx, id, 10); err != nil || !strings.Contains(logs, "serving") || !strings.Contains(logs, "to stderr") {
-		t.Errorf("Logs: %q, %v", logs, err)
-	}
+	says(t, c, id, "serving")
+	says(t, c, id, "to stderr")
 	for range 2 {
 		if err := c.Stop(ctx, engine.StopRequest{ID: id}); err != nil {
 			t.Fatalf("Stop: %v", err)
@@ -91,6 +106,7 @@ func TestStopHonoursFractionsOfASecond(t *testing.T) {
 	if err := c.Start(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
+	says(t, c, id, "stubborn")
 	grace := 300 * time.Millisecond
 	begin := time.Now()
 	if err := c.Stop(t.Context(), engine.StopRequest{ID: id, Grace: &grace}); err != nil {
@@ -110,12 +126,11 @@ func TestStopSendsTheGivenSignal(t *testing.T) {
 	if err := c.Start(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
+	says(t, c, id, "serving")
 	if err := c.Stop(t.Context(), engine.StopRequest{ID: id, Signal: "SIGUSR1"}); err != nil {
 		t.Fatal(err)
 	}
-	if logs, err := c.Logs(t.Context(), id, 5); err != nil || !strings.Contains(logs, "user defined signal 1") {
-		t.Errorf("logs %q, %v", logs, err)
-	}
+	says(t, c, id, "user defined signal 1")
 }
 
 func TestNameConflictNamesTheHolder(t *testing.T) {
@@ -224,7 +239,7 @@ func TestEventsTellOfAContainer(t *testing.T) {
 	c := realEngine(t)
 	since := time.Now()
 	id := create(t, c, engine.CreateRequest{Name: name(t, "a"), Spec: api.ContainerSpec{Image: boxImage, NetworkMode: "none"}})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	events, failed := c.Events(ctx, since)
 	if err := c.Start(ctx, id); err != nil {

@@ -67,21 +67,26 @@ func TestPullFailures(t *testing.T) {
 }
 
 func TestPullSendsCredentialsOnceAndWaitsForProgress(t *testing.T) {
+	t.Parallel()
+	const idle = 5 * time.Second
 	var header, query string
 	var pulls atomic.Int32
-	c := fakeEngine(t, "1.41", func(w http.ResponseWriter, r *http.Request) {
-		if pulls.Add(1) == 1 {
-			header, query = r.Header.Get("X-Registry-Auth"), r.URL.Query().Encode()
-		} else if r.Header.Get("X-Registry-Auth") != "" {
-			t.Error("credentials were kept")
+	_, server := fakeEngineAt(t, "1.41", func(w http.ResponseWriter, r *http.Request) {
+		if pulls.Add(1) > 1 {
+			if r.Header.Get("X-Registry-Auth") != "" {
+				t.Error("credentials were kept")
+			}
+			return
 		}
+		header, query = r.Header.Get("X-Registry-Auth"), r.URL.Query().Encode()
 		// Slower in all than the limit, but never idle for as long as it.
-		for range 8 {
+		for began := time.Now(); time.Since(began) < idle+time.Second; {
 			_, _ = fmt.Fprintln(w, `{"status":"Downloading"}`)
 			w.(http.Flusher).Flush()
 			wait(r.Context(), 200*time.Millisecond)
 		}
 	})
+	c := fakeClient(t, "tcp://"+server.Listener.Addr().String(), idle)
 	if err := c.Pull(t.Context(), engine.PullRequest{Ref: "example.org/i:1", Username: "u", Password: "p?>~", Platform: "linux/arm64/v8"}); err != nil {
 		t.Fatal(err)
 	}
@@ -104,11 +109,12 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 func TestPullWithoutProgressTimesOut(t *testing.T) {
-	c := fakeEngine(t, "1.41", func(w http.ResponseWriter, r *http.Request) {
+	_, server := fakeEngineAt(t, "1.41", func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintln(w, `{"status":"Pulling"}`)
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})
+	c := fakeClient(t, "tcp://"+server.Listener.Addr().String(), short)
 	if err := c.Pull(t.Context(), engine.PullRequest{Ref: "i"}); !errors.Is(err, engine.ErrTimeout) {
 		t.Errorf("got %v", err)
 	}
