@@ -271,7 +271,7 @@ func TestNoWelcome(t *testing.T) {
 		return ctx.Err()
 	})
 	timing := fast()
-	timing.Welcome = 100 * time.Millisecond
+	timing.Welcome = time.Second // enough for the one that comes in the end
 	n := run(t, c, options{timing: timing})
 	await(t, "an error", func() bool { return strings.Contains(n.link.State().LastError, "no welcome") })
 	c.SetFault(func(_ context.Context, _ int, m *ktrdrv1.ControllerMessage) error {
@@ -290,7 +290,7 @@ func TestStalledReader(t *testing.T) {
 	t.Parallel()
 	c := uplinktest.Start(t)
 	timing := fast()
-	timing.Send = 300 * time.Millisecond
+	timing.Send = 3 * time.Second // enough for a controller that reads
 	release := make(chan struct{})
 	n := run(t, c, options{timing: timing})
 	c.AwaitStatus(t, "a status", func(*ktrdrv1.StatusUpdate) bool { return true })
@@ -325,7 +325,7 @@ func TestContentsThatDoNotCome(t *testing.T) {
 		return nil
 	})
 	timing := fast()
-	timing.Answer = 100 * time.Millisecond
+	timing.Answer = time.Second // enough for those that come in the end
 	n := run(t, c, options{timing: timing})
 	s := c.SliceOf(map[string]string{"fleet.yaml": "1"})
 	c.AwaitConnected(t, true)

@@ -12,17 +12,16 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"ktrdr.io/fleet/pkg/agent/uplink"
 	"ktrdr.io/fleet/pkg/agent/uplink/uplinktest"
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/desired"
 	"ktrdr.io/fleet/pkg/plan"
 	"ktrdr.io/fleet/pkg/source"
+	"ktrdr.io/fleet/test/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // node is an agent with nothing but its link: a follower that accepts every tree without
 // a file called "bad", and what it tells about itself.

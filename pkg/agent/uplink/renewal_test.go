@@ -77,20 +77,29 @@ func (r *renewing) reason() api.Reason {
 	return r.condition.Reason
 }
 
-// lifetime is that of certificates in these tests, which are to be renewed at once: they
-// begin before they were made.
-const lifetime = 9 * time.Second
+// due is the lifetime of a certificate that is to be renewed at once, and that somebody has to
+// mend soon if it can't be: it begins some minutes before it was made.
+const due = 40 * time.Second
 
-func short(t *testing.T) *uplinktest.Controller {
+func (r *renewing) install(t *testing.T, c *uplinktest.Controller, lifetime time.Duration) {
 	t.Helper()
-	c := uplinktest.Start(t)
-	c.Authority = c.Authority.WithLifetime(lifetime)
-	return c
+	csr, err := r.store.Request()
+	if err != nil {
+		t.Fatal(err)
+	}
+	issued, err := c.Authority.WithLifetime(lifetime).IssueNode("b", csr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.store.Install(pki.Grant{Kind: pki.Node, Name: "b", Chain: issued.Chain, Authorities: c.Authority.BundleDER()}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestCertificateIsRenewed(t *testing.T) {
 	t.Parallel()
-	c := short(t)
+	c := uplinktest.Start(t)
+	c.Authority = c.Authority.WithLifetime(due)
 	dir := filepath.Join(t.TempDir(), "keys")
 	first := c.Enroll(t, dir, "b")
 	r := renew(t, c, dir, "b")
@@ -108,27 +117,24 @@ func TestCertificateIsRenewed(t *testing.T) {
 
 func TestCertificateThatCannotBeRenewed(t *testing.T) {
 	t.Parallel()
-	c := short(t)
-	dir := filepath.Join(t.TempDir(), "keys")
-	c.Enroll(t, dir, "b")
-	c.Down()
-	r := renew(t, c, dir, "b")
-	await(t, "a warning", func() bool { return r.reason() == api.ReasonCertificateExpiring })
-	await(t, "the end", func() bool { return r.reason() == api.ReasonCertificateRejected })
-	// Joining anew mends it without a restart.
-	c.Authority = c.Authority.WithLifetime(time.Hour)
-	csr, err := r.store.Request()
-	if err != nil {
-		t.Fatal(err)
+	for lifetime, want := range map[time.Duration]api.Reason{due: api.ReasonCertificateExpiring, 100 * time.Millisecond: api.ReasonCertificateRejected} {
+		t.Run(string(want), func(t *testing.T) {
+			t.Parallel()
+			c := uplinktest.Start(t)
+			c.Down()
+			c.Authority = c.Authority.WithLifetime(lifetime)
+			dir := filepath.Join(t.TempDir(), "keys")
+			c.Enroll(t, dir, "b")
+			r := renew(t, c, dir, "b")
+			await(t, string(want), func() bool { return r.reason() == want })
+			if want == api.ReasonCertificateExpiring {
+				return
+			}
+			// Joining anew mends it without a restart.
+			r.install(t, c, time.Hour)
+			await(t, "all well", func() bool { return r.reason() == "" })
+		})
 	}
-	issued, err := c.Authority.IssueNode("b", csr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.store.Install(pki.Grant{Kind: pki.Node, Name: "b", Chain: issued.Chain, Authorities: c.Authority.BundleDER()}); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "all well", func() bool { return r.reason() == "" })
 }
 
 func TestRefusedAndForeignCertificates(t *testing.T) {

@@ -18,10 +18,11 @@ import (
 	"ktrdr.io/fleet/pkg/wire"
 	"ktrdr.io/fleet/pkg/wire/pki"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+	"ktrdr.io/fleet/test/port"
 )
 
 // Patience is how long Eventually waits.
-const Patience = 30 * time.Second
+const Patience = time.Minute
 
 // Fault looks at each message before the controller sends it (the n-th of all streams,
 // from 1), and may change it. An error ends the stream.
@@ -87,7 +88,7 @@ func Start(t testing.TB) *Controller {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Controller{Authority: a, Addr: "127.0.0.1:0", changed: make(chan struct{})}
+	c := &Controller{Authority: a, Addr: port.Reserve(t), changed: make(chan struct{})}
 	c.state = state{
 		contents: map[string][]byte{}, events: map[string][]*ktrdrv1.Event{}, commands: map[string]*Answer{}, tokens: map[string]bool{},
 	}
@@ -107,8 +108,7 @@ func (c *Controller) Up(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Addr = l.Addr().String()
-	port := wire.NewPort(l, wire.NewServerIdentity(cert, c.Authority.Pool()), wire.DefaultPortLimits())
+	front := wire.NewPort(l, wire.NewServerIdentity(cert, c.Authority.Pool()), wire.DefaultPortLimits())
 	// What is too large is the agent's to refuse.
 	rpc := grpc.NewServer(append(wire.ServerOptions(), grpc.MaxSendMsgSize(1<<30))...)
 	ktrdrv1.RegisterAgentServiceServer(rpc, c)
@@ -116,16 +116,16 @@ func (c *Controller) Up(t testing.TB) {
 	ktrdrv1.RegisterAccessServiceServer(rpc, access{c: c})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return port.Serve(ctx) })
+	g.Go(func() error { return front.Serve(ctx) })
 	g.Go(func() error {
-		if err := rpc.Serve(port.GRPC()); !errors.Is(err, net.ErrClosed) && !errors.Is(err, grpc.ErrServerStopped) {
+		if err := rpc.Serve(front.GRPC()); !errors.Is(err, net.ErrClosed) && !errors.Is(err, grpc.ErrServerStopped) {
 			return err
 		}
 		return nil
 	})
 	web := &http.Server{Handler: http.HandlerFunc(c.answerHTTP), ReadHeaderTimeout: Patience}
 	g.Go(func() error {
-		if err := web.Serve(port.HTTP()); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+		if err := web.Serve(front.HTTP()); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
