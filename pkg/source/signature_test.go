@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"ktrdr.io/fleet/pkg/source"
@@ -223,7 +224,11 @@ func (s *signers) gpg(t testing.TB, args ...string) string {
 func (s *signers) gpgCommit(t testing.TB, who, content string) {
 	t.Helper()
 	script := filepath.Join(s.base, "gpg.sh")
-	write(t, script, "#!/bin/sh\nexec gpg --homedir '"+s.gpgHome+"' --batch \"$@\"\n")
+	func() {
+		syscall.ForkLock.RLock() // a program that starts while it is written would keep it from being run
+		defer syscall.ForkLock.RUnlock()
+		write(t, script, "#!/bin/sh\nexec gpg --homedir '"+s.gpgHome+"' --batch \"$@\"\n")
+	}()
 	if err := os.Chmod(script, 0o700); err != nil {
 		t.Fatal(err)
 	}

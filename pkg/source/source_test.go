@@ -6,13 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"ktrdr.io/fleet/pkg/source"
 	"ktrdr.io/fleet/pkg/source/sourcetest"
+	"ktrdr.io/fleet/test/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 func fetchOK(t testing.TB, s source.Source) source.Tree {
 	t.Helper()

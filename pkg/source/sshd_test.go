@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ktrdr.io/fleet/pkg/source"
+	"ktrdr.io/fleet/test/port"
 )
 
 // sshd finds OpenSSH's server. It must be called by its full path.
@@ -56,7 +57,7 @@ func newSSHRepo(t testing.TB) *sshRepo {
 			t.Fatal(err)
 		}
 	}
-	r.addr = freePort(t)
+	r.addr = port.Reserve(t)
 	r.start(t, "host")
 	r.hosts = filepath.Join(r.base, "known_hosts")
 	r.know(t, "host")
@@ -96,17 +97,17 @@ func (r *sshRepo) know(t testing.TB, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host, port, _ := net.SplitHostPort(r.addr)
-	write(t, r.hosts, fmt.Sprintf("[%s]:%s %s", host, port, pub))
+	host, number, _ := net.SplitHostPort(r.addr)
+	write(t, r.hosts, fmt.Sprintf("[%s]:%s %s", host, number, pub))
 }
 
 // start runs sshd with a host key until the test ends or stop is called.
 func (r *sshRepo) start(t testing.TB, hostKey string) {
 	t.Helper()
-	_, port, _ := net.SplitHostPort(r.addr)
+	_, number, _ := net.SplitHostPort(r.addr)
 	r.conf = filepath.Join(r.base, "sshd_config")
 	write(t, r.conf, strings.Join([]string{
-		"Port " + port, "ListenAddress 127.0.0.1", "HostKey " + r.keygen(t, hostKey),
+		"Port " + number, "ListenAddress 127.0.0.1", "HostKey " + r.keygen(t, hostKey),
 		"AuthorizedKeysFile " + filepath.Join(r.base, "authorized"), "PasswordAuthentication no", "KbdInteractiveAuthentication no",
 		"UsePAM no", "StrictModes no", "PidFile none", "PermitRootLogin prohibit-password", "MaxStartups 100", r.extra, "",
 	}, "\n"))
@@ -123,8 +124,9 @@ func (r *sshRepo) start(t testing.TB, hostKey string) {
 	go func() {
 		defer close(done)
 		lines := bufio.NewScanner(log)
-		for n := 0; lines.Scan(); n++ {
-			if n == 0 {
+		for told := false; lines.Scan(); {
+			if !told && strings.HasPrefix(lines.Text(), "Server listening on") {
+				told = true
 				close(up)
 			}
 		}
@@ -140,21 +142,10 @@ func (r *sshRepo) start(t testing.TB, hostKey string) {
 	}
 	t.Cleanup(r.stop)
 	select {
-	case <-up: // "Server listening on …"
+	case <-up:
 	case <-done:
 		t.Fatal("sshd ended at once")
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("sshd doesn't listen")
 	}
-}
-
-// freePort returns a loopback address that was free a moment ago.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }

@@ -8,18 +8,19 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/goccy/go-yaml"
-	"go.uber.org/goleak"
 
 	"ktrdr.io/fleet/pkg/agent/join"
 	"ktrdr.io/fleet/pkg/agent/uplink/uplinktest"
 	"ktrdr.io/fleet/pkg/api"
 	"ktrdr.io/fleet/pkg/wire/pki"
+	"ktrdr.io/fleet/test/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // machine is a root folder of its own, with a systemctl that writes down what it was told.
 type machine struct {
@@ -48,6 +49,8 @@ func (m *machine) put(t *testing.T, name, text string) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // the test's own
 		t.Fatal(err)
 	}
+	syscall.ForkLock.RLock() // a program that starts while it is written would keep it from being run
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // Patience is how long the suite waits for something that should be almost immediate.
-const Patience = 10 * time.Second
+const Patience = time.Minute
 
 // File is one thing in an origin. The zero value is an absent one.
 type File struct {

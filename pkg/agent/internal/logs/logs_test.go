@@ -8,14 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
 	"ktrdr.io/fleet/pkg/agent/internal/engine"
 	"ktrdr.io/fleet/pkg/agent/internal/logs"
+	"ktrdr.io/fleet/test/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 const secret = "c4nary-Zq8vT2mLw9-XyRbN5"
 
@@ -139,7 +139,7 @@ func (c *told) await(t *testing.T, want ...string) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
 		if got := c.list(); strings.Join(got, "|") == strings.Join(want, "|") {
 			return
 		} else if time.Now().After(deadline) {
@@ -253,7 +253,7 @@ func TestNoPartOfASecretLeaves(t *testing.T) {
 			f.change(func() { f.down = false })
 			f.print("a", "the end", allParts)
 			// Following may begin only now, and wants nothing from before.
-			for deadline := time.Now().Add(20 * time.Second); !strings.Contains(strings.Join(c.list(), "\n"), "very end") && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(time.Minute); !strings.Contains(strings.Join(c.list(), "\n"), "very end") && time.Now().Before(deadline); {
 				f.print("a", "the very end", allParts)
 				time.Sleep(time.Millisecond)
 			}

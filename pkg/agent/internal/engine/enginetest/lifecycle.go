@@ -69,6 +69,7 @@ func (f *Fake) start(c *container) error {
 	if c.program.Log != "" {
 		c.logs = append(c.logs, c.program.Log)
 	}
+	c.files[ready] = ""
 	if c.program.Exits {
 		gen := c.gen
 		f.after(c.program.After, func() {

@@ -38,6 +38,10 @@ type Program struct {
 //	cat [PATH], getenv NAME  print a file or its input, or a variable
 const Prog = "/prog"
 
+// ready is made by a program that serves or is stubborn when it handles its signals. What is
+// in /dev/shm is gone at the next start.
+const ready = "/dev/shm/ready"
+
 // Interpret reads a container's command in the language of the test program. What it
 // does not know serves.
 func Interpret(argv []string) Program {

@@ -116,7 +116,7 @@ type check struct {
 }
 
 // patience is how long a state may take to show.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // eventually polls until done is true.
 func eventually(t *testing.T, what string, done func() bool) {

@@ -31,12 +31,14 @@ func checkExitCodes(t *testing.T, s *Subject) {
 	equal(t, "exit code on SIGKILL", s.awaitState(t, id, api.StateExited).ExitCode, 137)
 }
 
-// settle lets a program that was just started get to handling its signals: another process
-// of the container, started after it, has run to its end.
+// settle waits until the program of a container handles its signals.
 func (s *Subject) settle(t *testing.T, id string) {
 	t.Helper()
-	_, err := s.Exec(t.Context(), engine.ExecRequest{ID: id, Command: []string{Prog, "print"}})
-	require(t, err)
+	eventually(t, "the program is ready", func() bool {
+		result, err := s.Exec(t.Context(), engine.ExecRequest{ID: id, Command: []string{Prog, "exists", ready}})
+		require(t, err)
+		return result.ExitCode == 0
+	})
 }
 
 func checkGrace(t *testing.T, s *Subject) {
@@ -47,7 +49,7 @@ func checkGrace(t *testing.T, s *Subject) {
 		s.settle(t, id)
 		began := time.Now()
 		require(t, s.Stop(ctx, engine.StopRequest{ID: id, Grace: &grace}))
-		if took := time.Since(began); took < grace || took > grace+5*time.Second {
+		if took := time.Since(began); took < grace || took > grace+8*time.Second {
 			t.Errorf("stop with a grace period of %s took %s", grace, took)
 		}
 		ended := s.inspect(t, id)

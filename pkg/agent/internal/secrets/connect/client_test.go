@@ -58,7 +58,7 @@ func TestTroublesThatStay(t *testing.T) {
 		"502 page": {server.Quirks{HTML: 502}, 3, secrets.ErrUnreachable, api.ReasonProviderDown, api.Transient, "(502)"},
 		"200 page": {server.Quirks{HTML: 200}, 3, secrets.ErrUnreachable, api.ReasonProviderDown, api.Transient, "login page"},
 		"redirect": {server.Quirks{Redirect: "https://example.org/"}, 1, secrets.ErrUnreachable, api.ReasonProviderDown, api.Waiting, "(302)"},
-		"hangs":    {server.Quirks{Hang: true}, 1, secrets.ErrUnreachable, api.ReasonProviderDown, api.Transient, "within 300ms"},
+		"hangs":    {server.Quirks{Hang: true}, 1, secrets.ErrUnreachable, api.ReasonProviderDown, api.Transient, "within 3s"},
 		"too much": {server.Quirks{Oversized: 1 << 40}, 1, secrets.ErrUnreachable, api.ReasonProviderDown, api.Waiting, "more than 8388608 bytes"},
 		"cut":      {server.Quirks{CutAfter: 9}, 3, secrets.ErrUnreachable, api.ReasonProviderDown, api.Transient, "too early"},
 	} {
@@ -68,7 +68,7 @@ func TestTroublesThatStay(t *testing.T) {
 			w.quirks(c.quirks)
 			p := w.provider(t, func(cfg *connect.Config) {
 				if c.quirks.Hang {
-					cfg.Timeout = 300 * time.Millisecond
+					cfg.Timeout = 3 * time.Second // enough for the question to get there
 				}
 			})
 			err := one(t, p, ref).Err

@@ -41,7 +41,7 @@ func FuzzAnswers(f *testing.F) {
 	writeFile(f, token, "a.b.c")
 	f.Fuzz(func(t *testing.T, a, b, c string) {
 		vaults, items, item = a, b, c
-		p, err := connect.New(&connect.Config{URL: server.URL, Token: connect.TokenConfig{File: token}, Retry: time.Microsecond, Timeout: 5 * time.Second})
+		p, err := connect.New(&connect.Config{URL: server.URL, Token: connect.TokenConfig{File: token}, Retry: time.Microsecond, Timeout: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}

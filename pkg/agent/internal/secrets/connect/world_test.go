@@ -121,7 +121,7 @@ func (w *world) quirks(q server.Quirks) {
 func (w *world) config() *connect.Config {
 	return &connect.Config{
 		URL: w.web.URL, CAFile: w.caFile, Token: connect.TokenConfig{File: w.tokenFile}, Node: "b",
-		Retry: time.Millisecond, Timeout: 10 * time.Second,
+		Retry: time.Millisecond, Timeout: time.Minute,
 	}
 }
 

@@ -42,7 +42,7 @@ func FuzzAnswers(f *testing.F) {
 		}
 		const canary = "planted-canary"
 		s := &spoken{status: status, challenge: challenge, answer: strings.ReplaceAll(answer, "x", canary)}
-		p, err := keyvault.New(&keyvault.Config{Credential: &identity{token: "good"}, Transport: s, Timeout: 5 * time.Second, Retry: time.Nanosecond})
+		p, err := keyvault.New(&keyvault.Config{Credential: &identity{token: "good"}, Transport: s, Timeout: time.Minute, Retry: time.Nanosecond})
 		if err != nil {
 			t.Fatal(err)
 		}

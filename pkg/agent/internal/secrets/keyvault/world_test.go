@@ -169,7 +169,7 @@ func (i *identity) GetToken(_ context.Context, options policy.TokenRequestOption
 
 func (a *azure) config() *keyvault.Config {
 	return &keyvault.Config{
-		Credential: &identity{token: "good"}, Transport: a.client, Timeout: 10 * time.Second, Retry: time.Millisecond,
+		Credential: &identity{token: "good"}, Transport: a.client, Timeout: time.Minute, Retry: time.Millisecond,
 	}
 }
 

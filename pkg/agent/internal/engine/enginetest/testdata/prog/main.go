@@ -31,6 +31,7 @@ func main() {
 		os.Exit(serve(number(0)))
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
+		tellReady()
 		time.Sleep(time.Hour)
 	case "exit":
 		wait, _ := time.ParseDuration(arg(1))
@@ -69,9 +70,13 @@ func main() {
 func serve(code int) int {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
+	tellReady()
 	<-stop
 	return code
 }
+
+// tellReady makes a file that the suite waits for; without it there is nobody to wait.
+func tellReady() { _ = os.WriteFile("/dev/shm/ready", nil, 0o600) }
 
 func check(err error) {
 	if err != nil {
