@@ -156,7 +156,7 @@ func (s *Service) examineNodes(ctx context.Context) []api.Check {
 	}
 	for _, name := range slices.Sorted(maps.Keys(joined)) {
 		n := joined[name]
-		if _, ok := v.outline.Nodes[name]; !ok && v.head.Revision != "" {
+		if _, ok := v.outline.Nodes[name]; !ok && v.Head.Revision != "" {
 			out = append(out, api.Check{
 				Name: "node-desired", Subject: "node " + name, Result: api.CheckWarn,
 				Message: "it has joined and is not in the desired state", Fix: "add nodes/" + name + ".yaml, or ktrdrctl node remove " + name,

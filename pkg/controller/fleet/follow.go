@@ -17,7 +17,7 @@ import (
 func sameProgress(a, b *rollout.Record) bool { return reflect.DeepEqual(a.Waves, b.Waves) }
 
 func (v *view) targetsDiffer(last *view) bool {
-	return v.newest.Number != last.newest.Number || !reflect.DeepEqual(v.newest.Record.Targets, last.newest.Record.Targets)
+	return v.Newest.Number != last.Newest.Number || !reflect.DeepEqual(v.Newest.Record.Targets, last.Newest.Record.Targets)
 }
 
 // WatchRollout tells how the rollout of a revision goes, until it has ended.

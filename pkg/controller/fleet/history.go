@@ -46,13 +46,14 @@ func (s *Service) commitToProto(c repo.Commit) *ktrdrv1.Commit {
 	out := &ktrdrv1.Commit{
 		Revision: c.ID, Subject: wire.Text(cut(c.Subject(), 300)), Author: wire.Text(fmt.Sprintf("%s <%s>", c.Author.Name, c.Author.Email)), Time: wire.Timestamp(c.Time),
 	}
-	if head := s.cfg.Ledger.Head(); head.Revision == c.ID {
+	head := s.cfg.Ledger.Head()
+	of, ok := s.cfg.Ledger.Outcome(c.ID)
+	if head.Revision == c.ID {
 		out.By, out.Accepted = head.By, wire.Timestamp(head.AcceptedAt)
-	} else if e, ok := s.cfg.Ledger.Outcome(c.ID); ok {
-		out.By, out.Accepted = e.Record.By, wire.Timestamp(e.Record.Accepted)
+	} else if ok {
+		out.By, out.Accepted = of.Record.By, wire.Timestamp(of.Record.Accepted)
 	}
-	out.Outcome, out.Message = s.outcome(c.ID)
-	out.Message = wire.Text(out.GetMessage())
+	out.Outcome, out.Message = outcome(of, head.Revision == c.ID)
 	return out
 }
 

@@ -138,6 +138,24 @@ func (l *Ledger) Newest() (Entry, bool) {
 	return e.Entry, ok
 }
 
+// Moment is the head and what became of it, as they were together.
+type Moment struct {
+	Head store.Head
+	// Newest is the newest rollout, of whatever revision; its number is 0 before the first one.
+	Newest Entry
+	// Of is the newest rollout of the head, maybe without its waves and targets; its number is
+	// 0 until that begins.
+	Of Entry
+}
+
+// Moment returns what is true now.
+func (l *Ledger) Moment() Moment {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	of, _ := l.locate(l.head.Revision)
+	return Moment{Head: l.head, Newest: l.rollouts[l.newest].Entry, Of: of.Entry}
+}
+
 // Of returns the newest rollout of a revision.
 func (l *Ledger) Of(revision string) (Entry, bool) {
 	e, ok := l.find(revision)
@@ -153,6 +171,11 @@ func (l *Ledger) Outcome(revision string) (Entry, bool) {
 func (l *Ledger) find(revision string) (packed, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.locate(revision)
+}
+
+// locate is find for who holds the lock.
+func (l *Ledger) locate(revision string) (packed, bool) {
 	for _, number := range slices.Backward(slices.Sorted(maps.Keys(l.rollouts))) {
 		if e := l.rollouts[number]; e.Record.Revision == revision {
 			return e, true

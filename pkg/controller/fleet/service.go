@@ -173,11 +173,11 @@ func (w *fleetWatch) update(v *view, news hub.News) *ktrdrv1.FleetUpdate {
 		}
 		update.Nodes, told = append(update.Nodes, v.node(hub.Node{Name: name})), true
 	}
-	if v.head.Generation != w.last.head.Generation {
-		update.Head, told = commitOf(v.head), true
+	if c := v.commit(); !proto.Equal(c, w.last.commit()) {
+		update.Head, told = c, true
 	}
-	if v.newest.Number != w.last.newest.Number || v.newest.Record.Phase != w.last.newest.Record.Phase || !sameProgress(&v.newest.Record, &w.last.newest.Record) {
-		update.Rollout, told = rolloutToProto(&v.newest.Record), v.newest.Number > 0
+	if v.Newest.Number != w.last.Newest.Number || v.Newest.Record.Phase != w.last.Newest.Record.Phase || !sameProgress(&v.Newest.Record, &w.last.Newest.Record) {
+		update.Rollout, told = rolloutToProto(&v.Newest.Record), v.Newest.Number > 0
 	}
 	if !told {
 		return nil

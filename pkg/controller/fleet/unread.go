@@ -20,13 +20,12 @@ func (s *Service) shown(ctx context.Context) (*view, error) {
 	if err == nil || ctx.Err() != nil {
 		return v, err
 	}
-	v = &view{head: s.cfg.Ledger.Head(), outline: &desired.Outline{Nodes: map[string]api.NodeFile{}}, unread: err}
-	v.newest, _ = s.cfg.Ledger.Newest()
-	for name := range v.newest.Record.Targets {
+	v = &view{Moment: s.cfg.Ledger.Moment(), outline: &desired.Outline{Nodes: map[string]api.NodeFile{}}, unread: err}
+	for name := range v.Newest.Record.Targets {
 		v.outline.Nodes[name] = api.NodeFile{}
 	}
-	for w := range v.newest.Record.Waves {
-		for _, p := range v.newest.Record.Waves[w].Nodes {
+	for w := range v.Newest.Record.Waves {
+		for _, p := range v.Newest.Record.Waves[w].Nodes {
 			v.outline.Nodes[p.Node] = api.NodeFile{}
 		}
 	}
@@ -44,6 +43,6 @@ func (v *view) conditions() []*ktrdrv1.Condition {
 	}
 	return []*ktrdrv1.Condition{wire.ConditionToProto(api.Condition{
 		Type: api.ConditionDegraded, Status: true, Reason: reason, Object: "controller",
-		Message: fmt.Sprintf("the files of the head %.12s can't be read: host names, pools and nodes without a rollout are not shown: %s", v.head.Revision, v.unread),
+		Message: fmt.Sprintf("the files of the head %.12s can't be read: host names, pools and nodes without a rollout are not shown: %s", v.Head.Revision, v.unread),
 	})}
 }

@@ -20,20 +20,19 @@ import (
 
 // view puts together what operators see. It is one moment.
 type view struct {
-	head    store.Head
-	outline *desired.Outline // of the head; nil before the first one
-	newest  Entry
+	Moment
+
+	outline *desired.Outline // of the head; empty before the first one
 	// unread is why the head's files could not be read: outline has the rollout's nodes then.
 	unread error
 }
 
 func (s *Service) view(ctx context.Context) (*view, error) {
-	v := &view{head: s.cfg.Ledger.Head(), outline: &desired.Outline{}}
-	v.newest, _ = s.cfg.Ledger.Newest()
-	if v.head.Revision == "" {
+	v := &view{Moment: s.cfg.Ledger.Moment(), outline: &desired.Outline{}}
+	if v.Head.Revision == "" {
 		return v, nil
 	}
-	outline, err := s.outline(ctx, v.head.Revision)
+	outline, err := s.outline(ctx, v.Head.Revision)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +62,7 @@ func (v *view) names(nodes []hub.Node) []string {
 // node is one node as operators see it.
 func (v *view) node(n hub.Node) *ktrdrv1.Node {
 	file, wanted := v.outline.Nodes[n.Name]
-	target := v.newest.Record.Targets[n.Name]
+	target := v.Newest.Record.Targets[n.Name]
 	out := &ktrdrv1.Node{
 		Name: n.Name, Hostname: file.Spec.Hostname, Connected: n.Connected, Seen: wire.Timestamp(n.Seen), Address: n.Address, Version: n.Version,
 		Target: target.Revision, Accepted: target.Digest != "" && n.Digest == target.Digest,
@@ -101,13 +100,10 @@ func (v *view) pools(node string) []*ktrdrv1.PoolSize {
 // fleet is all that was asked for.
 func (s *Service) fleet(v *view, nodes []hub.Node, only []string) *ktrdrv1.Fleet {
 	out := &ktrdrv1.Fleet{
-		Name: v.outline.Fleet.Metadata.Name, Time: timestamppb.New(time.Now()), Version: s.cfg.Version, Head: commitOf(v.head), Conditions: append(s.conditions(), v.conditions()...),
+		Name: v.outline.Fleet.Metadata.Name, Time: timestamppb.New(time.Now()), Version: s.cfg.Version, Head: v.commit(), Conditions: append(s.conditions(), v.conditions()...),
 	}
-	if v.newest.Number > 0 {
-		out.Rollout = rolloutToProto(&v.newest.Record)
-		if out.Head != nil {
-			out.Head.Outcome, out.Head.Message = s.outcome(v.head.Revision)
-		}
+	if v.Newest.Number > 0 {
+		out.Rollout = rolloutToProto(&v.Newest.Record)
 	}
 	known := map[string]hub.Node{}
 	for _, n := range nodes {
@@ -126,6 +122,15 @@ func (s *Service) fleet(v *view, nodes []hub.Node, only []string) *ktrdrv1.Fleet
 	return out
 }
 
+// commit is the head with what became of it; nil before the first one.
+func (v *view) commit() *ktrdrv1.Commit {
+	c := commitOf(v.Head)
+	if c != nil {
+		c.Outcome, c.Message = outcome(v.Of, true)
+	}
+	return c
+}
+
 func commitOf(h store.Head) *ktrdrv1.Commit {
 	if h.Revision == "" {
 		return nil
@@ -133,15 +138,17 @@ func commitOf(h store.Head) *ktrdrv1.Commit {
 	return &ktrdrv1.Commit{Revision: h.Revision, Subject: h.Subject, Author: h.Author, By: h.By, Accepted: wire.Timestamp(h.AcceptedAt)}
 }
 
-// outcome is what became of a revision: pending until its rollout begins.
-func (s *Service) outcome(revision string) (outcome, message string) {
-	if e, ok := s.cfg.Ledger.Outcome(revision); ok {
-		return string(e.Record.Phase), e.Record.Message
-	}
-	if s.cfg.Ledger.Head().Revision == revision {
+// outcome is what became of a revision, by its newest rollout: that of the head is pending until
+// it begins.
+func outcome(of Entry, head bool) (outcome, message string) {
+	switch {
+	case of.Number > 0:
+		return string(of.Record.Phase), wire.Text(of.Record.Message)
+	case head:
 		return "pending", ""
+	default:
+		return "", ""
 	}
-	return "", ""
 }
 
 func rolloutToProto(r *rollout.Record) *ktrdrv1.Rollout {

@@ -27,7 +27,17 @@ func TestWatchFleet(t *testing.T) {
 	for _, n := range update.GetFleet().GetNodes() {
 		nodes[n.GetName()] = n
 	}
-	head, rollout := first, ""
+	head, rollout := update.GetFleet().GetHead(), update.GetFleet().GetRollout()
+	together := func() {
+		t.Helper()
+		if head.GetRevision() == rollout.GetRevision() && head.GetOutcome() != rollout.GetPhase() {
+			t.Errorf("the head's outcome is %q, its rollout is %q", head.GetOutcome(), rollout.GetPhase())
+		}
+		if head.GetRevision() != rollout.GetRevision() && head.GetOutcome() != "pending" {
+			t.Errorf("the head's outcome is %q before its rollout", head.GetOutcome())
+		}
+	}
+	together()
 	until := func(what string, ok func() bool) {
 		t.Helper()
 		for !ok() {
@@ -42,11 +52,12 @@ func TestWatchFleet(t *testing.T) {
 				nodes[n.GetName()] = n
 			}
 			if h := update.GetHead(); h != nil {
-				head = h.GetRevision()
+				head = h
 			}
 			if r := update.GetRollout(); r != nil {
-				rollout = r.GetPhase()
+				rollout = r
 			}
+			together()
 		}
 	}
 	for _, name := range []string{"a", "b", "c", "gpu"} {
@@ -63,7 +74,7 @@ func TestWatchFleet(t *testing.T) {
 	second := l.trees.write(t, "second", state(map[string]string{"stacks/core/compose.yaml": "services:\n  web: {image: example:2}\n"}))
 	l.accept(second)
 	until("the second is rolled out", func() bool {
-		return head == second && rollout == "succeeded" && nodes["a"].GetTarget() == second && nodes["a"].GetAccepted()
+		return head.GetRevision() == second && head.GetOutcome() == "succeeded" && nodes["a"].GetTarget() == second && nodes["a"].GetAccepted()
 	})
 	for name, n := range nodes {
 		if n.GetTarget() != second {
