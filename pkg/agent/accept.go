@@ -39,9 +39,12 @@ func (a *Agent) fallBack(ctx context.Context) error {
 	for i := range d.Stacks { // an earlier version of the agent kept none
 		d.Stacks[i].Digest = cmp.Or(d.Stacks[i].Digest, d.Stacks[i].SumDigest())
 	}
+	a.accepting.Lock()
+	defer a.accepting.Unlock()
+	if a.desired.Load() != nil { // the source has answered meanwhile
+		return nil
+	}
 	a.log.Info("resuming with the last good state", "revision", short(d.Revision))
-	a.desired.CompareAndSwap(nil, d)
-	d = a.desired.Load()
 	a.setDesired(ctx, d, func() { a.report.SetDesired(d, time.Time{}) })
 	return nil
 }
@@ -61,11 +64,13 @@ func (a *Agent) accept(ctx context.Context, d *api.Desired, rev source.Revision)
 		a.secretsLooked(refs, a.secrets.Refresh(ctx, refs))
 		cancel()
 	}
+	a.accepting.Lock()
 	a.setDesired(ctx, d, func() { a.report.Accept(d, report.Revision{ID: rev.ID, Time: rev.Time}) })
+	a.accepting.Unlock()
 	a.judged(rev, nil)
 }
 
-// setDesired puts a state in force. All is told of it before anything is planned for it.
+// setDesired puts a state in force. The caller holds a.accepting. All is told of it before anything is planned for it.
 func (a *Agent) setDesired(ctx context.Context, d *api.Desired, tell func()) {
 	a.forgetRollouts(d)
 	needed := a.withNeeded(d)

@@ -59,8 +59,10 @@ type Agent struct {
 		store *pki.KeyStore
 	}
 
-	desired atomic.Pointer[api.Desired]
-	used    atomic.Pointer[usedSecrets]
+	// accepting is held by who puts a state in force.
+	accepting sync.Mutex
+	desired   atomic.Pointer[api.Desired]
+	used      atomic.Pointer[usedSecrets]
 	// listening is closed when the endpoints accept connections.
 	listening chan struct{}
 }
