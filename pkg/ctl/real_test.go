@@ -3,16 +3,18 @@ package ctl_test
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"ktrdr.io/fleet/test/port"
 )
 
 // TestAgainstController runs scripts against a real controller with its own store and
@@ -41,16 +43,11 @@ func TestAgainstController(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/real",
 		Setup: func(env *testscript.Env) error {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				return err
-			}
-			address := l.Addr().(*net.TCPAddr)
-			_ = l.Close()
+			address := port.Reserve(t)
 			for name, value := range map[string]string{
 				"PATH": programs + string(filepath.ListSeparator) + env.Getenv("PATH"), "KTRDR_CONFIG": filepath.Join(env.WorkDir, "conf"), "KTRDR_AGENT": "",
 				"HOME": env.WorkDir, "GIT_CONFIG_NOSYSTEM": "1", "NO_COLOR": "1", "TZ": "UTC",
-				"DESIRED": desired, "CONTROLLER": fmt.Sprintf("localhost:%d", address.Port),
+				"DESIRED": desired, "CONTROLLER": strings.Replace(address, "127.0.0.1", "localhost", 1),
 			} {
 				env.Setenv(name, value)
 			}

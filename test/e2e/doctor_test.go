@@ -4,16 +4,14 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"ktrdr.io/fleet/pkg/api"
+	"ktrdr.io/fleet/test/port"
 )
 
 // TestDoctor: the report on a real engine and a registry with a login, with and without
@@ -94,33 +92,15 @@ func (a *agent) doctor(query string) []api.Check {
 	return rows
 }
 
-// freePort is a port of loopback that nobody has, and that nobody gets by chance: the kernel
-// gives none below 32768, and no other test of this process is given it.
+// freePort is a port of loopback that nobody has, and that nobody gets by chance.
 func freePort(t *testing.T) string {
 	t.Helper()
-	const first, last = 20000, 32000
-	for range last - first {
-		port := first + int(ports.Add(1))%(last-first)
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))) //nolint:noctx // closed at once
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return strconv.Itoa(port)
+	_, number, err := net.SplitHostPort(port.Reserve(t))
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free")
-	return ""
+	return number
 }
-
-// ports counts those that were given; it begins anywhere, so that runs after each other do
-// not meet.
-var ports = func() *atomic.Int64 { //nolint:gochecknoglobals // of the process, as ports are
-	n := &atomic.Int64{}
-	n.Store(int64(os.Getpid()) * 16)
-	return n
-}()
 
 func checkOf(t *testing.T, rows []api.Check, name, subject string) api.Check {
 	t.Helper()

@@ -19,6 +19,7 @@ import (
 	"ktrdr.io/fleet/pkg/controller/peers"
 	"ktrdr.io/fleet/pkg/wire"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+	"ktrdr.io/fleet/test/port"
 )
 
 // TestAnotherControllerIsBack: it gets commands as soon as it answers, however long the pause between
@@ -28,12 +29,7 @@ func TestAnotherControllerIsBack(t *testing.T) {
 	defer made.Close()
 	roots := x509.NewCertPool()
 	roots.AddCert(made.Certificate())
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
+	address := port.Reserve(t)
 	c := &peers.Client{
 		Address: func(context.Context, string) (string, error) { return address, nil },
 		TLS:     func() (*tls.Config, error) { return wire.TrustTLS(roots), nil },
@@ -47,7 +43,8 @@ func TestAnotherControllerIsBack(t *testing.T) {
 	if err := call(); !errors.Is(err, hub.ErrElsewhere) {
 		t.Fatalf("nobody listens: %v", err)
 	}
-	if l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", address); err != nil {
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
+	if err != nil {
 		t.Fatal(err)
 	}
 	server := grpc.NewServer(grpc.Creds(credentials.NewServerTLSFromCert(&made.TLS.Certificates[0])))

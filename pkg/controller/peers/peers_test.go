@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"ktrdr.io/fleet/pkg/wire"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
 	"ktrdr.io/fleet/test/leaks"
+	"ktrdr.io/fleet/test/port"
 )
 
 func TestMain(m *testing.M) { leaks.Main(m) }
@@ -131,12 +131,7 @@ func TestEvents(t *testing.T) {
 
 // TestAnotherControllerIsAway: the error says which one to ask.
 func TestAnotherControllerIsAway(t *testing.T) {
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
+	address := port.Reserve(t)
 	var unknown error
 	c := &peers.Client{
 		Address: func(context.Context, string) (string, error) { return address, unknown },
@@ -149,7 +144,7 @@ func TestAnotherControllerIsAway(t *testing.T) {
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	_, err = c.Forward(ctx, "c2-1234", hub.Request{Node: "b", Command: hold("operator/karl")})
+	_, err := c.Forward(ctx, "c2-1234", hub.Request{Node: "b", Command: hold("operator/karl")})
 	if !errors.Is(err, hub.ErrElsewhere) || !strings.Contains(err.Error(), "c2-1234 at "+address) || !strings.Contains(err.Error(), "give the command to that one") {
 		t.Errorf("nobody listens: %v", err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"ktrdr.io/fleet/pkg/ctl/internal/remote"
 	ktrdrv1 "ktrdr.io/fleet/proto/ktrdr/v1"
+	"ktrdr.io/fleet/test/port"
 )
 
 // TestBackAtOnce: a controller that was away for long is asked again as soon as it answers, however
@@ -24,12 +25,7 @@ import (
 func TestBackAtOnce(t *testing.T) {
 	made := httptest.NewTLSServer(nil) // its certificate
 	defer made.Close()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
+	address := port.Reserve(t)
 	c, err := remote.Dial(remote.Config{
 		Addresses: []string{address}, Authority: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: made.Certificate().Raw}), Token: "token",
 		Options: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: time.Hour, MaxDelay: time.Hour}})},
