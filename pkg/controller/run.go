@@ -124,9 +124,16 @@ func (c *Controller) serve(ctx context.Context, listener net.Listener, reload <-
 	return errors.Join(stopped, g.Wait())
 }
 
+// learnedSoon is how long it takes to read a store that answers, at most.
+const learnedSoon = 5 * time.Second
+
 // learned waits until all that the store had is known: whoever is answered before that would see
 // a fleet without nodes, and scrape no targets. False when ctx ends first.
 func (c *Controller) learned(ctx context.Context) bool {
+	late := time.AfterFunc(learnedSoon, func() {
+		c.log.WarnContext(ctx, "the store has not been read yet; nobody is served before that", "store", c.cfg.storeName())
+	})
+	defer late.Stop()
 	for _, whole := range []<-chan struct{}{c.hub.Whole(), c.ledger.Whole()} {
 		select {
 		case <-whole:
