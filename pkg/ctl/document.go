@@ -135,11 +135,16 @@ func ofFleet(f *ktrdrv1.Fleet, address string) *document {
 		Fleet: f.GetName(), Time: wire.Time(f.GetTime()), Head: toCommit(f.GetHead()), Rollout: toRollout(f.GetRollout()), Nodes: []nodeDoc{},
 		Controller: &controllerDoc{Address: address, Version: f.GetVersion(), Conditions: each(f.GetConditions(), wire.ConditionFromProto)},
 	}
-	for _, n := range f.GetNodes() {
-		d.Nodes = append(d.Nodes, toNode(n, d.Time))
-	}
+	d.add(f.GetNodes())
 	d.sort()
 	return d
+}
+
+// add takes nodes that are not known yet, without sorting.
+func (d *document) add(nodes []*ktrdrv1.Node) {
+	for _, n := range nodes {
+		d.Nodes = append(d.Nodes, toNode(n, d.Time))
+	}
 }
 
 func (d *document) sort() {

@@ -18,10 +18,7 @@ const nodesAtOnce = 100
 
 // document asks for the whole fleet.
 func (c *controller) document(ctx context.Context) (*document, error) {
-	d, err := c.ask(ctx, nil)
-	if tooLarge(err) {
-		d, err = c.picture(ctx)
-	}
+	d, err := c.picture(ctx)
 	if tooLarge(err) {
 		return c.inParts(ctx) // a controller of an earlier version
 	}
@@ -34,7 +31,8 @@ func tooLarge(err error) bool {
 	return ok && refused.Code == codes.ResourceExhausted
 }
 
-// picture takes the first picture of a watch, which comes in several messages.
+// picture takes the first picture of a watch: it comes in parts, each of which is read while the
+// controller makes the next one.
 func (c *controller) picture(ctx context.Context) (*document, error) {
 	var d *document
 	err := c.call(ctx, 0, func(ctx context.Context) error {
@@ -48,9 +46,10 @@ func (c *controller) picture(ctx context.Context) (*document, error) {
 				d = ofFleet(u.GetFleet(), c.Address())
 				continue
 			}
-			d.update(u, d.Time)
+			d.add(u.GetNodes())
 		}
 		if err == nil {
+			d.sort()
 			d.doubt(time.Now())
 		}
 		return err
@@ -58,7 +57,7 @@ func (c *controller) picture(ctx context.Context) (*document, error) {
 	return d, err
 }
 
-// ask asks for some nodes, or for all.
+// ask asks for some nodes.
 func (c *controller) ask(ctx context.Context, nodes []string) (*document, error) {
 	var d *document
 	err := c.call(ctx, 0, func(ctx context.Context) error {

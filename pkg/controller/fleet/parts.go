@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"iter"
+
 	"google.golang.org/protobuf/proto"
 
 	"ktrdr.io/fleet/pkg/wire"
@@ -9,37 +11,38 @@ import (
 
 const (
 	// partSize is how many bytes of nodes go into one message of a watch. One node may be larger.
-	partSize = 1 << 20
+	// Who watches reads one while the next is made.
+	partSize = 256 << 10
 	// replySize is how many bytes a single reply may have: the rest of a message is for what is
 	// around it.
 	replySize = wire.MaxMessage - 64<<10
+	// framing is what a node takes in a message beside itself, in bytes, at most.
+	framing = 8
 	// reasonFull is that of a node whose answer does not fit beside those of others.
 	reasonFull = "AnswerTooLarge"
 )
 
-// partsOf splits an update so that each message is bounded, whatever the number of nodes.
-func partsOf(u *ktrdrv1.FleetUpdate) []*ktrdrv1.FleetUpdate {
-	nodes := u.GetNodes()
-	if f := u.GetFleet(); f != nil {
-		nodes, f.Nodes = f.GetNodes(), nil
-	}
-	u.Nodes = nil
-	parts := []*ktrdrv1.FleetUpdate{u}
-	size := 0
-	for _, n := range nodes {
-		add := proto.Size(n)
-		last := parts[len(parts)-1]
-		if size > 0 && size+add > partSize {
-			last.More = true
-			last, size = &ktrdrv1.FleetUpdate{}, 0
-			parts = append(parts, last)
+// partsOf is an update with nodes, split so that each message is bounded, whatever their number.
+// A node is made when its part is.
+func partsOf(u *ktrdrv1.FleetUpdate, nodes iter.Seq[*ktrdrv1.Node]) iter.Seq[*ktrdrv1.FleetUpdate] {
+	return func(yield func(*ktrdrv1.FleetUpdate) bool) {
+		part, size := u, 0
+		for n := range nodes {
+			add := proto.Size(n)
+			if size > 0 && size+add > partSize {
+				part.More = true
+				if !yield(part) {
+					return
+				}
+				part, size = &ktrdrv1.FleetUpdate{}, 0
+			}
+			size += add
+			if f := part.GetFleet(); f != nil {
+				f.Nodes = append(f.Nodes, n)
+			} else {
+				part.Nodes = append(part.Nodes, n)
+			}
 		}
-		size += add
-		if f := last.GetFleet(); f != nil {
-			f.Nodes = append(f.Nodes, n)
-		} else {
-			last.Nodes = append(last.Nodes, n)
-		}
+		yield(part)
 	}
-	return parts
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"slices"
 	"sync"
@@ -74,9 +75,13 @@ func (s *Service) GetFleet(ctx context.Context, r *ktrdrv1.GetFleetRequest) (*kt
 	if err := v.check(nodes, r.GetNodes()); err != nil {
 		return nil, err
 	}
-	out := s.fleet(v, nodes, r.GetNodes())
-	if size := proto.Size(out); size > replySize {
-		return nil, status.Errorf(codes.ResourceExhausted, "the state of %d nodes has %d bytes, a message %d at most: name some of them, or watch the fleet", len(out.GetNodes()), size, replySize)
+	out := s.fleet(v)
+	size := proto.Size(out)
+	for n := range v.nodes(nodes, r.GetNodes()) {
+		if size += proto.Size(n) + framing; size > replySize {
+			return nil, status.Errorf(codes.ResourceExhausted, "the state of more than %d nodes does not fit into a message, which has %d bytes at most: name some of them, or watch the fleet", len(out.GetNodes()), replySize)
+		}
+		out.Nodes = append(out.Nodes, n)
 	}
 	return out, nil
 }
@@ -107,15 +112,13 @@ func (s *Service) WatchFleet(r *ktrdrv1.GetFleetRequest, out grpc.ServerStreamin
 	w := &fleetWatch{service: s, only: r.GetNodes()}
 	for {
 		changed := s.cfg.Ledger.Changed()
-		update, news, err := w.next(ctx)
+		parts, news, err := w.next(ctx)
 		if err != nil {
 			return err
 		}
-		if update != nil {
-			for _, part := range partsOf(update) {
-				if err := out.Send(part); err != nil {
-					return err
-				}
+		for part := range parts {
+			if err := out.Send(part); err != nil {
+				return err
 			}
 		}
 		pause(ctx, watchRest)
@@ -136,8 +139,8 @@ type fleetWatch struct {
 	last    *view
 }
 
-// next returns what changed, nil for nothing, and how to wait for more.
-func (w *fleetWatch) next(ctx context.Context) (*ktrdrv1.FleetUpdate, <-chan struct{}, error) {
+// next returns what changed and how to wait for more.
+func (w *fleetWatch) next(ctx context.Context) (iter.Seq[*ktrdrv1.FleetUpdate], <-chan struct{}, error) {
 	v, err := w.service.shown(ctx)
 	if err != nil {
 		return nil, nil, w.service.failed(ctx, "read the fleet", err)
@@ -154,16 +157,18 @@ func (w *fleetWatch) next(ctx context.Context) (*ktrdrv1.FleetUpdate, <-chan str
 		if err := v.check(news.Nodes, w.only); err != nil {
 			return nil, nil, err
 		}
-		return &ktrdrv1.FleetUpdate{Fleet: w.service.fleet(v, news.Nodes, w.only)}, news.Changed, nil
+		return partsOf(&ktrdrv1.FleetUpdate{Fleet: w.service.fleet(v)}, v.nodes(news.Nodes, w.only)), news.Changed, nil
 	}
 	return w.update(v, news), news.Changed, nil
 }
 
-func (w *fleetWatch) update(v *view, news hub.News) *ktrdrv1.FleetUpdate {
+// update is what came since the last look.
+func (w *fleetWatch) update(v *view, news hub.News) iter.Seq[*ktrdrv1.FleetUpdate] {
 	update, told := &ktrdrv1.FleetUpdate{}, false
+	var nodes []hub.Node
 	for _, n := range news.Nodes {
 		if len(w.only) == 0 || slices.Contains(w.only, n.Name) {
-			update.Nodes, told = append(update.Nodes, v.node(n)), true
+			nodes, told = append(nodes, n), true
 		}
 	}
 	for _, name := range news.Gone {
@@ -171,7 +176,7 @@ func (w *fleetWatch) update(v *view, news hub.News) *ktrdrv1.FleetUpdate {
 			update.Removed, told = append(update.Removed, name), true
 			continue
 		}
-		update.Nodes, told = append(update.Nodes, v.node(hub.Node{Name: name})), true
+		nodes, told = append(nodes, hub.Node{Name: name}), true
 	}
 	if c := v.commit(); !proto.Equal(c, w.last.commit()) {
 		update.Head, told = c, true
@@ -180,9 +185,15 @@ func (w *fleetWatch) update(v *view, news hub.News) *ktrdrv1.FleetUpdate {
 		update.Rollout, told = rolloutToProto(&v.Newest.Record), v.Newest.Number > 0
 	}
 	if !told {
-		return nil
+		return func(func(*ktrdrv1.FleetUpdate) bool) {}
 	}
-	return update
+	return partsOf(update, func(yield func(*ktrdrv1.Node) bool) {
+		for _, n := range nodes {
+			if !yield(v.node(n)) {
+				return
+			}
+		}
+	})
 }
 
 // failed is an error that operators may see; one that is no status already is logged.

@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"context"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -97,29 +98,37 @@ func (v *view) pools(node string) []*ktrdrv1.PoolSize {
 	return out
 }
 
-// fleet is all that was asked for.
-func (s *Service) fleet(v *view, nodes []hub.Node, only []string) *ktrdrv1.Fleet {
+// fleet is all but the nodes.
+func (s *Service) fleet(v *view) *ktrdrv1.Fleet {
 	out := &ktrdrv1.Fleet{
 		Name: v.outline.Fleet.Metadata.Name, Time: timestamppb.New(time.Now()), Version: s.cfg.Version, Head: v.commit(), Conditions: append(s.conditions(), v.conditions()...),
 	}
 	if v.Newest.Number > 0 {
 		out.Rollout = rolloutToProto(&v.Newest.Record)
 	}
-	known := map[string]hub.Node{}
-	for _, n := range nodes {
-		known[n.Name] = n
-	}
-	for _, name := range v.names(nodes) {
-		if len(only) > 0 && !slices.Contains(only, name) {
-			continue
-		}
-		n, ok := known[name]
-		if !ok {
-			n.Name = name
-		}
-		out.Nodes = append(out.Nodes, v.node(n))
-	}
 	return out
+}
+
+// nodes are those that were asked for, sorted by name; each is made when it is asked for.
+func (v *view) nodes(nodes []hub.Node, only []string) iter.Seq[*ktrdrv1.Node] {
+	return func(yield func(*ktrdrv1.Node) bool) {
+		known := map[string]hub.Node{}
+		for _, n := range nodes {
+			known[n.Name] = n
+		}
+		for _, name := range v.names(nodes) {
+			if len(only) > 0 && !slices.Contains(only, name) {
+				continue
+			}
+			n, ok := known[name]
+			if !ok {
+				n.Name = name
+			}
+			if !yield(v.node(n)) {
+				return
+			}
+		}
+	}
 }
 
 // commit is the head with what became of it; nil before the first one.
