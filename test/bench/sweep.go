@@ -39,13 +39,18 @@ type listed struct {
 	Labels map[string]string
 }
 
-// sweep removes all that is ours. Errors are left to the next sweep.
-func (e *engine) sweep(ctx context.Context) {
+// sweep removes all that is ours, and returns how many networks of this run it found: the engine
+// refuses to remove one while it is busy with the end of a container. Errors are left to the next
+// sweep.
+func (e *engine) sweep(ctx context.Context) (found int) {
 	e.sweepContainers(ctx)
 	var networks []listed
 	_ = e.call(ctx, http.MethodGet, "/networks", nil, &networks)
 	for _, n := range networks {
 		if isOurs(n.Name, n.Labels) {
+			if strings.HasSuffix(n.Name, "-"+strconv.Itoa(os.Getpid())+"_default") {
+				found++
+			}
 			e.sweepNetwork(ctx, n.ID)
 		}
 	}
@@ -56,6 +61,7 @@ func (e *engine) sweep(ctx context.Context) {
 			_ = e.call(ctx, http.MethodDelete, "/volumes/"+v.Name+"?force=1", nil, nil)
 		}
 	}
+	return found
 }
 
 // sweepNetwork removes a network, and before that, where it has to, the endpoints that the
@@ -106,9 +112,20 @@ func (b *bench) leave(ctx context.Context) {
 	}
 }
 
-// sweepAll is sweep with a time limit of its own, so that it works after an interrupt.
+// clearing is how long an engine may keep a network whose containers are gone. Docker 20.10 may
+// keep it until its restart.
+const clearing = 5 * time.Second
+
+// sweepAll sweeps until nothing is left that the next round would meet, with time limits of its
+// own, so that it works after an interrupt.
 func (e *engine) sweepAll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
 	defer cancel()
-	e.sweep(ctx)
+	for end := time.Now().Add(clearing); e.sweep(ctx) > 0 && time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
