@@ -3,7 +3,6 @@ package doctor_test
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,18 +33,19 @@ func TestImages(t *testing.T) {
 // TestLoginsAreLookedAtFirst: one report does not say that a password is wrong, and of an image
 // that it can be pulled with it: images are asked for when the secrets have been looked at.
 func TestLoginsAreLookedAtFirst(t *testing.T) {
-	var looked atomic.Bool
+	asked := make(chan struct{})
 	cfg := doctor.Config{
 		Resolver: names(t, nil), Engine: told{facts: good()},
 		Secrets: func(context.Context, *api.Desired) api.SecretsStatus {
-			time.Sleep(200 * time.Millisecond) // all other groups are done by then
-			looked.Store(true)
+			select {
+			case <-asked:
+				t.Error("the registry was asked with the login of before")
+			case <-time.After(200 * time.Millisecond): // who does not wait for it asks by then
+			}
 			return api.SecretsStatus{}
 		},
 		Registry: func(context.Context, doctor.Image) (string, error) {
-			if !looked.Load() {
-				return "", errors.New("with the login of before")
-			}
+			close(asked)
 			return "sha256:aaaa", nil
 		},
 	}
