@@ -84,7 +84,7 @@ func (c *Client) session(ctx context.Context) (*session, error) {
 	case c.negotiating <- struct{}{}:
 		defer func() { <-c.negotiating }()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx) // a pull without progress has run out of time
 	}
 	if s := c.current.Load(); s != nil {
 		return s, nil

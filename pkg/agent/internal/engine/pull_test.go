@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -116,6 +119,37 @@ func TestPullWithoutProgressTimesOut(t *testing.T) {
 	})
 	c := fakeClient(t, "tcp://"+server.Listener.Addr().String(), short)
 	if err := c.Pull(t.Context(), engine.PullRequest{Ref: "i"}); !errors.Is(err, engine.ErrTimeout) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestPullOfAHungEngineTimesOut, also while another call is still being connected.
+func TestPullOfAHungEngineTimesOut(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "hung.sock")
+	listener, err := net.Listen("unix", socket) //nolint:noctx // never blocks
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	c, err := engine.New(engine.Config{
+		Host: "unix://" + socket, Query: time.Minute, Change: time.Minute, Start: time.Minute, PullIdle: short, StopMargin: time.Minute, MaxBody: 1 << 20,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	ctx, cancel := context.WithCancel(t.Context())
+	var connecting sync.WaitGroup
+	connecting.Go(func() { _, _ = c.Info(ctx) })
+	defer connecting.Wait()
+	defer cancel()
+	conn, err := listener.Accept() // from here on the other call waits for an answer
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	err = c.Pull(t.Context(), engine.PullRequest{Ref: "example.org/i:1"})
+	if failure, ok := errors.AsType[*engine.Error](err); !ok || !errors.Is(err, engine.ErrTimeout) || failure.Reason != api.ReasonEngineHung {
 		t.Errorf("got %v", err)
 	}
 }
